@@ -1,0 +1,1 @@
+"""The `trellis` command, and the composition root that builds hosts."""

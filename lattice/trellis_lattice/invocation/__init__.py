@@ -1,0 +1,1 @@
+"""Calls between components and providers: the seam (`api`), and its way over NATS."""

@@ -1,0 +1,1 @@
+"""The reconciler: manifests in, a plan out, the lattice brought to what was asked."""

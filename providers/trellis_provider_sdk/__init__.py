@@ -1,0 +1,1 @@
+"""Write a capability provider as a Python class."""
