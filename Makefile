@@ -1,0 +1,52 @@
+# Everything lives in .venv; the first target that needs it installs it.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test test-backends lint bench build check fuzz clean
+
+help:
+	@echo "make demo           start a lattice with an example on http://127.0.0.1:8000 (Ctrl-C stops it)"
+	@echo "make test           the test suite: needs Python, make and a package registry"
+	@echo "make test-backends  suites that need servers of the system (Redis, PostgreSQL, …)"
+	@echo "make lint           ruff, mypy and the import contracts"
+	@echo "make bench          the benchmarks, as a table and benchmarks/results.json"
+	@echo "make build          build every example into build/"
+	@echo "make clean          remove .venv and build/"
+
+.venv/demo.stamp: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Trellis needs Python 3.11 or newer; .venv has $$($(BIN)/python --version). Remove .venv and run make PYTHON=python3.12 …"; exit 1; }
+	@echo "Installing Trellis into .venv …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+.venv/dev.stamp: .venv/demo.stamp pyproject.toml
+	@echo "Installing the development tools into .venv …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo,guests,bench,dev]'
+	@touch $@
+
+demo: .venv/demo.stamp
+	@$(BIN)/python -m tools.build kv-counter
+	@exec $(BIN)/trellis up --wadm-manifest wadm-manifests/kv-counter.yaml
+
+build: .venv/dev.stamp
+	$(BIN)/python -m tools.build
+
+test: .venv/dev.stamp
+	$(BIN)/pytest -m "not backends"
+
+test-backends: .venv/dev.stamp
+	$(BIN)/pytest -m backends
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/dev.stamp
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv build
