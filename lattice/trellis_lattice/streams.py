@@ -93,6 +93,16 @@ class Pipe:
     def ended(self) -> bool:
         return self._ended
 
+    @property
+    def failure(self) -> TrellisError | None:
+        """The error the writer ended with, once it has."""
+        return self._error
+
+    @property
+    def final_trailers(self) -> Fields | None:
+        """The trailers the writer ended with, once it has."""
+        return self._trailers
+
     def write(self, data: bytes) -> None:
         """Appends; the caller has looked at `room`. Dropped if the reader is gone."""
         if data and not self._reader_gone and not self._ended:
@@ -168,16 +178,26 @@ class Pipe:
     async def changed(self) -> None:
         """Waits for the next change of state, whoever causes it."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._wake.append(waiter)
+        self.watch(waiter)
         try:
             await waiter
         finally:
             if not waiter.done():
                 waiter.cancel()
-            if waiter in self._wake:
-                self._wake.remove(waiter)
+            self.unwatch(waiter)
+
+    def watch(self, waiter: asyncio.Future[None]) -> None:
+        """Sets `waiter` at the next change of state; one future may watch several pipes. `unwatch` it afterwards."""
+        self._wake.append(waiter)
+
+    def unwatch(self, waiter: asyncio.Future[None]) -> None:
+        """Forgets `waiter`; nothing if it is not there."""
+        if waiter in self._wake:
+            self._wake.remove(waiter)
 
     def _notify(self) -> None:
+        if not self._wake:
+            return
         waiters, self._wake = self._wake, []
         for waiter in waiters:
             if not waiter.done():
