@@ -1,0 +1,234 @@
+"""WIT values as CBOR, compiled once per type (docs/protocol.md, "Values", has the mapping).
+
+The laws of this file: nothing is decoded that the type does not allow, and nothing encoded; an error names the
+path inside the value, the expected WIT type and what was found. Where the Python form and the CBOR form of a
+type are the same (strings, integers, records of these …) the value is checked and passed on as it is.
+A `list<u8>` of more than `MAX_BYTES` within one value is refused before anything is built of it: handing bytes
+to a component costs 32 times their size, and cannot be interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn, Protocol
+
+import cbor2
+
+from trellis_lattice.errors import PeerMisbehaved, RequestInvalid, TrellisError
+from trellis_lattice.invocation.api import Handle
+from trellis_lattice.streams import BytesBody
+from trellis_lattice.wit._compile import MAX_BYTES, Mismatch, Pass, TooManyBytes, compile_type
+from trellis_lattice.wit.render import type_text
+from trellis_lattice.wit.types import FuncType, ResourceId, WitType
+
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "Codec", "Crossing", "DataOnly", "FuncCodec", "codec_of", "dumps", "loads"]
+
+MAX_DEPTH = 64
+"""Deepest nesting of CBOR containers that is read."""
+
+_CACHE_SIZE = 4096
+
+
+class Crossing(Protocol):
+    """What becomes of the values that cannot cross as data: resources and streams.
+
+    `lower_…` runs where a value leaves, `lift_…` where it arrives. None of them waits. They raise
+    `TrellisError`, or `ValueError` with a text if the value is none that could cross.
+    """
+
+    def lower_resource(self, value: Any, resource: ResourceId, owned: bool) -> Handle: ...
+
+    def lift_resource(self, handle: Handle, owned: bool) -> Any: ...
+
+    def lower_stream(self, stream: Any) -> Any: ...
+
+    def lift_stream(self, wire: Any) -> Any: ...
+
+
+class DataOnly:
+    """The crossing of those who hold no resources and carry no streams: handles pass, complete bodies too."""
+
+    def lower_resource(self, value: Any, resource: ResourceId, owned: bool) -> Handle:
+        if isinstance(value, Handle):
+            return value
+        raise ValueError(f"a handle of {resource}")
+
+    def lift_resource(self, handle: Handle, owned: bool) -> Any:
+        return handle
+
+    def lower_stream(self, stream: Any) -> Any:
+        if isinstance(stream, BytesBody):
+            return stream.remaining
+        raise ValueError("a complete body")
+
+    def lift_stream(self, wire: Any) -> Any:
+        if isinstance(wire, bytes):
+            return BytesBody(wire)
+        raise ValueError("a complete body")
+
+
+DATA_ONLY = DataOnly()
+
+
+def dumps(value: Any) -> bytes:
+    """Plain CBOR of a value that is CBOR-ready. Raises `RequestInvalid` for text that is not Unicode."""
+    try:
+        return cbor2.dumps(value)
+    except (cbor2.CBOREncodeError, UnicodeEncodeError) as error:
+        raise RequestInvalid(f"A value cannot be sent: {error}.") from error
+
+
+def loads(data: bytes) -> Any:
+    """One CBOR item. Raises `PeerMisbehaved` if it is malformed or nested deeper than `MAX_DEPTH`."""
+    try:
+        return cbor2.loads(data, max_depth=MAX_DEPTH, allow_duplicate_keys=False, strict_hashable_types=True)
+    except (cbor2.CBORDecodeError, ValueError, OverflowError) as error:
+        raise PeerMisbehaved(f"A message of {len(data)} bytes is not valid CBOR: {error}.") from error
+
+
+class Codec:
+    """Python values of one WIT type to CBOR-ready objects and back."""
+
+    __slots__ = ("_forms", "type")
+
+    def __init__(self, type: WitType) -> None:
+        self.type = type
+        self._forms = compile_type(type)
+
+    @property
+    def identical(self) -> bool:
+        """Whether the CBOR-ready form is the Python value itself."""
+        return self._forms.identical
+
+    def encode(self, value: Any, crossing: Crossing = DATA_ONLY, *, what: str = "The value") -> Any:
+        """Raises `RequestInvalid` with `path`, `expected`, `found`."""
+        try:
+            return self._forms.encode(value, Pass(crossing))
+        except Mismatch as error:
+            _refuse(RequestInvalid, what, error)
+
+    def decode(self, wire: Any, crossing: Crossing = DATA_ONLY, *, what: str = "The value") -> Any:
+        """Raises `PeerMisbehaved` with `path`, `expected`, `found`."""
+        try:
+            return self._forms.decode(wire, Pass(crossing))
+        except Mismatch as error:
+            _refuse(PeerMisbehaved, what, error)
+
+
+class FuncCodec:
+    """The arguments and the result of one function type, to and from the bytes of a message.
+
+    Wrong arguments are the caller's (`RequestInvalid`), a wrong result is the callee's (`PeerMisbehaved`), on
+    whichever side it is noticed. `where` goes in front of an error's text.
+    """
+
+    __slots__ = ("_params", "_result", "type")
+
+    def __init__(self, type: FuncType) -> None:
+        self.type = type
+        self._params = [(name, compile_type(param)) for name, param in type.params]
+        self._result = None if type.result is None else compile_type(type.result)
+
+    def encode_args(self, args: Sequence[Any], crossing: Crossing = DATA_ONLY, *, where: str = "") -> bytes:
+        self._count(args, where)
+        wire = []
+        for (name, forms), value in zip(self._params, args, strict=True):
+            try:
+                wire.append(forms.encode(value, Pass(crossing)))
+            except Mismatch as error:
+                _refuse(RequestInvalid, f"{where}Argument `{name}`", error)
+        return dumps(wire)
+
+    def decode_args(self, data: bytes, crossing: Crossing = DATA_ONLY, *, where: str = "") -> list[Any]:
+        try:
+            wire = loads(data)
+        except PeerMisbehaved as error:
+            raise RequestInvalid(f"{where}{error.message}") from error
+        if type(wire) is not list:
+            raise RequestInvalid(f"{where}The arguments are not a CBOR array.")
+        self._count(wire, where)
+        for index, (name, forms) in enumerate(self._params):
+            try:
+                wire[index] = forms.decode(wire[index], Pass(crossing))
+            except Mismatch as error:
+                _refuse(RequestInvalid, f"{where}Argument `{name}`", error)
+        return wire
+
+    def encode_result(self, value: Any, crossing: Crossing = DATA_ONLY, *, where: str = "") -> bytes:
+        try:
+            if self._result is None:
+                if value is not None:
+                    raise Mismatch("no value", value)
+                return b"\xf6"
+            return dumps(self._result.encode(value, Pass(crossing)))
+        except Mismatch as error:
+            _refuse(PeerMisbehaved, f"{where}The result", error)
+        except RequestInvalid as error:
+            raise _as_peers(error) from error
+
+    def decode_result(self, data: bytes, crossing: Crossing = DATA_ONLY, *, where: str = "") -> Any:
+        wire = loads(data)
+        try:
+            if self._result is None:
+                if wire is not None:
+                    raise Mismatch("no value", wire)
+                return None
+            return self._result.decode(wire, Pass(crossing))
+        except Mismatch as error:
+            _refuse(PeerMisbehaved, f"{where}The result", error)
+
+    def _count(self, args: Sequence[Any], where: str) -> None:
+        if len(args) != len(self._params):
+            names = ", ".join(f"{name}: {type_text(type)}" for name, type in self.type.params)
+            raise RequestInvalid(
+                f"{where}Expected {len(self._params)} argument(s) ({names}), got {len(args)}.",
+                expected=len(self._params),
+                found=len(args),
+            )
+
+
+def _as_peers(error: RequestInvalid) -> TrellisError:
+    """A result that cannot be sent is the callee's fault, except for its size."""
+    return error if "limit" in error.fields else PeerMisbehaved(error.message, **error.fields)
+
+
+class _Kept(NamedTuple):
+    type: FuncType
+    codec: FuncCodec
+
+
+_by_identity: dict[int, _Kept] = {}
+_by_value: dict[FuncType, FuncCodec] = {}
+
+
+def codec_of(type: FuncType) -> FuncCodec:
+    """The codec of a function type, compiled at its first use. Bounded memory; cheap for the same object."""
+    kept = _by_identity.get(id(type))
+    if kept is not None and kept.type is type:
+        return kept.codec
+    if len(_by_identity) >= _CACHE_SIZE:
+        _by_identity.clear()
+        _by_value.clear()
+    codec = _by_value.get(type)
+    if codec is None:
+        codec = _by_value[type] = FuncCodec(type)
+    _by_identity[id(type)] = _Kept(type, codec)
+    return codec
+
+
+def _refuse(family: type[TrellisError], what: str, error: Mismatch) -> NoReturn:
+    if isinstance(error, TooManyBytes):
+        raise RequestInvalid(
+            f"{what} holds {error.size} bytes of list<u8>; a single value may hold {MAX_BYTES}.",
+            remedy="Send it in parts, or as a stream.",
+            path=error.path,
+            size=error.size,
+            limit=MAX_BYTES,
+        ) from None
+    place = f"{what} at {error.path}" if error.path else what
+    raise family(
+        f"{place}: expected {error.expected}, found {error.found}.",
+        path=error.path,
+        expected=error.expected,
+        found=error.found,
+    ) from None
