@@ -1,0 +1,48 @@
+"""Compiles a C file to a component of a few KB with `ziglang` from pip.
+
+python -m tools.cc main.c out.wasm [-I folder ...]
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.wrap import wrap
+
+__all__ = ["compile_component"]
+
+_FLAGS = (
+    *("-target", "wasm32-freestanding", "-Os", "-nostdlib", "-fno-sanitize=all"),
+    *("-Wall", "-Wextra", "-Wno-unused-function"),
+    *("-Wl,--no-entry", "-Wl,--import-memory", "-Wl,--strip-all", "-Wl,-z,stack-size=16384"),
+)
+
+
+def compile_component(source: Path, include: Sequence[Path] = ()) -> bytes:
+    """The component made of one C file. Raises CalledProcessError where the compiler refuses it."""
+    with tempfile.TemporaryDirectory() as folder:
+        core = Path(folder) / "core.wasm"
+        includes = [f"-I{path}" for path in include]
+        command = [sys.executable, "-m", "ziglang", "cc", *_FLAGS, *includes, "-o", str(core), str(source)]
+        subprocess.run(command, check=True)
+        return wrap(core.read_bytes())
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m tools.cc SOURCE OUT [-I FOLDER ...]`"""
+    if len(arguments) < 2:
+        print("usage: python -m tools.cc SOURCE.c OUT.wasm [-I FOLDER ...]", file=sys.stderr)
+        return 2
+    source, out, *rest = arguments
+    component = compile_component(Path(source), [Path(item) for item in rest if item != "-I"])
+    Path(out).write_bytes(component)
+    print(f"{out}: {len(component)} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
