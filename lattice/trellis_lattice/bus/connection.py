@@ -1,0 +1,485 @@
+"""The connection to NATS that everything on the lattice shares.
+
+The laws of this file: without a connection a call fails at once and is never kept for later; whoever awaits
+an answer when the connection breaks gets `Unavailable(maybe_executed)` at once; a broken connection is made
+again for as long as this object lives, and subscriptions survive that; a callback is a plain function that
+does not block and is called in the order messages came; deadlines are absolute, on the event loop's clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from random import random
+from typing import Any, Protocol
+
+import nats.errors
+from nats.aio.client import Client, Server
+from nats.aio.subscription import Subscription as NatsSubscription
+from nats.nuid import NUID
+
+from trellis_lattice.bus.backoff import reconnect_delay
+from trellis_lattice.bus.translation import disconnected, no_answerer, translate, unreachable
+from trellis_lattice.errors import DeadlineExceeded, Denied, RequestInvalid, TrellisError
+
+__all__ = ["Callback", "Connection", "ConnectionSettings", "Inbox", "Message", "Subscription"]
+
+_log = logging.getLogger("trellis.bus")
+
+_HEADER_OVERHEAD = 12
+"""Bytes of `NATS/1.0` and the two line ends around a header block."""
+_PENDING_BYTES = 2 * 1024 * 1024
+_FLUSH_TIMEOUT = 5.0
+_CLOSE_TIMEOUT = 2.0
+_MAX_QUEUED_MESSAGES = 64 * 1024
+_MAX_QUEUED_BYTES = 64 * 1024 * 1024
+
+
+class Message(Protocol):
+    """What a subscription delivers. `headers` is None if there are none; `reply` is empty if none is awaited."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def reply(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def headers(self) -> dict[str, str] | None: ...
+
+
+Callback = Callable[[Message], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """Where NATS is and who we are there. `ping_interval` in seconds: a dead server is noticed after three."""
+
+    urls: Sequence[str] = ("nats://127.0.0.1:4222",)
+    name: str = "trellis"
+    credentials: Path | None = None
+    tls: ssl.SSLContext | None = None
+    jetstream_domain: str | None = None
+    ping_interval: float = 1.0
+
+    @property
+    def shown(self) -> str:
+        """The urls without user names and passwords."""
+        return ", ".join(_without_secrets(url) for url in self.urls)
+
+
+def _without_secrets(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if separator else url.rpartition("@")[2]
+
+
+class Subscription:
+    """Interest in a subject; `unsubscribe` ends it."""
+
+    __slots__ = ("_callback", "_connection", "_raw", "max_bytes", "max_messages", "queue", "subject")
+
+    def __init__(self, connection: Connection, subject: str, queue: str, callback: Callback) -> None:
+        self._connection = connection
+        self._callback = callback
+        self._raw: NatsSubscription | None = None
+        self.subject = subject
+        self.queue = queue
+        self.max_messages = _MAX_QUEUED_MESSAGES
+        self.max_bytes = _MAX_QUEUED_BYTES
+
+    async def unsubscribe(self) -> None:
+        """No further message is delivered. Idempotent; never fails."""
+        await self._connection._unsubscribe(self)
+
+    async def _deliver(self, message: Message) -> None:
+        try:
+            self._callback(message)
+        except Exception:
+            _log.exception("A message on %s was lost: its handler failed", message.subject)
+
+
+class Inbox:
+    """A subject of our own for any number of answers; costs no subscription at the server."""
+
+    __slots__ = ("_connection", "_token", "subject")
+
+    def __init__(self, connection: Connection, token: str, subject: str) -> None:
+        self._connection = connection
+        self._token = token
+        self.subject = subject
+
+    def close(self) -> None:
+        """Later messages are dropped. Idempotent."""
+        self._connection._inboxes.pop(self._token, None)
+
+
+class Connection:
+    """One connection, made by `Connection.connect`, ended by `aclose`."""
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self.settings = settings
+        self._client: Client = Client()
+        self._prefix = f"_INBOX.{NUID().next().decode()}."
+        self._numbers = count(1)
+        self._waiting: dict[str, asyncio.Future[Message | TrellisError]] = {}
+        self._inboxes: dict[str, Callback] = {}
+        self._subscriptions: dict[Subscription, None] = {}
+        self._listeners: list[Callable[[bool], None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._last_error: BaseException | None = None
+
+    # Life
+
+    @classmethod
+    async def connect(cls, settings: ConnectionSettings, *, timeout: float, patient: bool = False) -> Connection:
+        """Connects within `timeout` seconds.
+
+        Without `patient` it gives up as soon as every url has failed once. Raises `Unavailable` or `Denied`.
+        """
+        self = cls(settings)
+        await self._open(asyncio.get_running_loop().time() + timeout, patient)
+        replies = Subscription(self, f"{self._prefix}*", "", self._on_reply)
+        self._subscriptions[replies] = None
+        await self._resubscribe(replies)
+        return self
+
+    async def aclose(self) -> None:
+        """Sends what is pending, closes, and fails whoever still awaits an answer. Idempotent."""
+        if self._closing:
+            return
+        self._closing = True
+        self._fail_waiting()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._discard(self._client)
+        self._listeners.clear()
+        self._subscriptions.clear()
+        self._inboxes.clear()
+
+    @property
+    def connected(self) -> bool:
+        return self._client.is_connected and not self._closing
+
+    @property
+    def max_payload(self) -> int:
+        """The largest message, headers included, in bytes."""
+        return int(self._client.max_payload)
+
+    @property
+    def url(self) -> str:
+        """The server we are connected to, without secrets; else all we know."""
+        connected = self._client.connected_url
+        return _without_secrets(connected.geturl()) if connected is not None else self.settings.shown
+
+    def listen(self, listener: Callable[[bool], None]) -> Callable[[], None]:
+        """Calls `listener(connected)` after every loss and return of the connection; gives back how to stop that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    # Messages
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Hands a message over; does not wait for its arrival.
+
+        Raises `Unavailable` without a connection, `RequestInvalid` if it is larger than `max_payload`.
+        """
+        client = self._client
+        if not client.is_connected or self._closing:
+            raise disconnected(self.settings.shown)
+        self._check_size(subject, payload, headers)
+        task = asyncio.current_task()
+        cancels = task.cancelling() if task is not None else 0
+        try:
+            await client.publish(subject, payload, reply=reply, headers=headers)  # type: ignore[arg-type]
+        except (nats.errors.Error, OSError, UnicodeEncodeError, ValueError) as error:
+            raise translate(error, subject) from error
+        # nats-py swallows a cancellation that arrives while it waits for its buffer to drain.
+        if task is not None and task.cancelling() > cancels:
+            raise asyncio.CancelledError
+
+    async def request(
+        self, subject: str, payload: bytes = b"", *, deadline: float, headers: Mapping[str, str] | None = None
+    ) -> Message:
+        """The first answer. `deadline` is on the event loop's clock.
+
+        Raises `Unavailable` (nobody there; no connection; with `maybe_executed` if it was lost meanwhile),
+        `DeadlineExceeded`, `RequestInvalid`.
+        """
+        loop = asyncio.get_running_loop()
+        if deadline <= loop.time():
+            raise DeadlineExceeded(f"The deadline passed before {subject} was asked.", subject=subject, started=False)
+        token = str(next(self._numbers))
+        future: asyncio.Future[Message | TrellisError] = loop.create_future()
+        self._waiting[token] = future
+        timer = loop.call_at(deadline, _expire, future, subject)
+        try:
+            await self.publish(subject, payload, reply=self._prefix + token, headers=headers)
+            answer = await future
+        finally:
+            timer.cancel()
+            del self._waiting[token]
+        if isinstance(answer, TrellisError):
+            raise answer
+        if not answer.data and answer.headers is not None and answer.headers.get("Status") == "503":
+            raise no_answerer(subject)
+        return answer
+
+    async def gather(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        *,
+        deadline: float,
+        enough: Callable[[Sequence[Message]], bool] = lambda answers: False,
+        limit: int = 10_000,
+    ) -> list[Message]:
+        """All answers until the deadline, until `enough(answers)`, or until `limit` of them.
+
+        No answer is an empty list, at once if nobody listens.
+        """
+        answers: list[Message] = []
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def collect(message: Message) -> None:
+            nobody = not message.data and message.headers is not None and message.headers.get("Status") == "503"
+            if not nobody and not done.done():
+                answers.append(message)
+            if not done.done() and (nobody or len(answers) >= limit or enough(answers)):
+                done.set_result(None)
+
+        stop_listening = self.listen(lambda up: None if up or done.done() else done.set_result(None))
+        inbox = self.inbox(collect)
+        try:
+            await self.publish(subject, payload, reply=inbox.subject)
+            async with asyncio.timeout_at(deadline):
+                await done
+        except TimeoutError:
+            pass
+        finally:
+            inbox.close()
+            stop_listening()
+        return answers
+
+    def inbox(self, callback: Callback) -> Inbox:
+        """A fresh subject whose messages go to `callback`, until the inbox is closed."""
+        token = f"i{next(self._numbers)}"
+        self._inboxes[token] = callback
+        return Inbox(self, token, self._prefix + token)
+
+    async def subscribe(self, subject: str, callback: Callback, *, queue: str = "") -> Subscription:
+        """Calls `callback` for every message on `subject`, also after reconnecting.
+
+        Members of a `queue` share the messages. May be called without a connection. A callback that raises is
+        logged; it costs that message alone.
+        """
+        subscription = Subscription(self, subject, queue, callback)
+        self._subscriptions[subscription] = None
+        try:
+            await self._resubscribe(subscription)
+        except BaseException:
+            self._subscriptions.pop(subscription, None)
+            raise
+        return subscription
+
+    async def flush(self, *, deadline: float) -> None:
+        """Returns when the server has processed everything sent so far, subscriptions included."""
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[Message | TrellisError] = loop.create_future()
+        token = str(next(self._numbers))
+        self._waiting[token] = arrived
+        timer = loop.call_at(deadline, _expire, arrived, "the NATS server")
+        try:
+            # A message to ourselves. The client's own flush breaks its read loop if it is cancelled.
+            await self.publish(self._prefix + token, b"-")
+            answer = await arrived
+        finally:
+            timer.cancel()
+            del self._waiting[token]
+        if isinstance(answer, TrellisError):
+            raise answer
+
+    def _check_size(self, subject: str, payload: bytes, headers: Mapping[str, str] | None) -> None:
+        """The server closes a connection that sends too much; nats-py does not count headers."""
+        size = len(payload)
+        if headers:
+            size += _HEADER_OVERHEAD + sum(len(k) + len(v.encode()) + 4 for k, v in headers.items())
+        if size > self.max_payload:
+            raise RequestInvalid(
+                f"A message of {size} bytes for {subject} is larger than NATS accepts ({self.max_payload} bytes).",
+                remedy="Send less, or raise max_payload of the NATS server.",
+                size=size,
+                limit=self.max_payload,
+            )
+
+    # What nats-py tells us
+
+    def _on_reply(self, message: Message) -> None:
+        token = message.subject[len(self._prefix) :]
+        future = self._waiting.get(token)
+        if future is not None:
+            if not future.done():
+                future.set_result(message)
+        elif (callback := self._inboxes.get(token)) is not None:
+            callback(message)
+
+    def _on_lost(self) -> None:
+        # What was not sent yet must not be sent later: its callers are told now that it failed.
+        self._client._pending.clear()
+        self._client._pending_data_size = 0
+        self._fail_waiting()
+        self._notify(False)
+
+    def _fail_waiting(self) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_result(disconnected(self.settings.shown, maybe_executed=True))
+
+    def _notify(self, connected: bool) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener(connected)
+            except Exception:
+                _log.exception("A listener to the connection's state failed")
+
+    # Making the connection, again and again
+
+    async def _open(self, deadline: float, patient: bool) -> None:
+        """Makes `self._client` a connected client, or raises."""
+        failures = 0
+        failed = asyncio.Event()
+        client = Client()
+
+        async def on_error(error: Exception) -> None:
+            nonlocal failures
+            self._last_error = error
+            failures += 1
+            refused = isinstance(unreachable("", error), Denied)
+            if client is not self._client:
+                if refused or (not patient and failures >= len(self.settings.urls)):
+                    failed.set()
+            elif not self._closing:
+                _log.warning("NATS: %s", translate(error, self.settings.shown).message)
+
+        async def on_lost() -> None:
+            if client is self._client and not self._closing:
+                _log.warning("The connection to NATS (%s) is lost", self.settings.shown)
+                self._on_lost()
+
+        async def on_return() -> None:
+            if client is self._client and not self._closing:
+                _log.info("The connection to NATS (%s) is back", self.settings.shown)
+                self._notify(True)
+
+        async def on_closed() -> None:
+            if client is self._client and not self._closing:
+                self._on_lost()
+                self._spawn(self._revive())
+
+        connecting = asyncio.create_task(self._connect_client(client, on_error, on_lost, on_return, on_closed))
+        giving_up = asyncio.create_task(failed.wait())
+        try:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.wait((connecting, giving_up), return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            pass
+        finally:
+            giving_up.cancel()
+            succeeded = connecting.done() and not connecting.cancelled() and connecting.exception() is None
+            if not succeeded:
+                connecting.cancel()
+                await asyncio.gather(connecting, return_exceptions=True)
+                await self._discard(client)
+        if not succeeded:
+            cause = connecting.exception() if not connecting.cancelled() else self._last_error
+            raise unreachable(self.settings.shown, cause or self._last_error)
+        self._client = client
+
+    async def _connect_client(self, client: Client, error: Any, lost: Any, returned: Any, closed: Any) -> None:
+        """Settings of nats-py in one place. Pings notice a dead server after three intervals."""
+        settings = self.settings
+        await client.connect(
+            servers=list(settings.urls),
+            name=settings.name,
+            error_cb=error,
+            disconnected_cb=lost,
+            reconnected_cb=returned,
+            closed_cb=closed,
+            user_credentials=str(settings.credentials) if settings.credentials else None,
+            tls=settings.tls,
+            connect_timeout=2,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.1,  # type: ignore[arg-type]
+            reconnect_to_server_handler=_choose_server,
+            ping_interval=settings.ping_interval,  # type: ignore[arg-type]
+            max_outstanding_pings=2,
+            pending_size=_PENDING_BYTES,
+            flush_timeout=_FLUSH_TIMEOUT,
+        )
+
+    async def _discard(self, client: Client) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await client.close()
+                await asyncio.sleep(0)
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            _log.debug("Closing the connection to NATS: %s", error)
+
+    async def _revive(self) -> None:
+        """After the server closed the connection for good (it does so after some errors): start anew."""
+        for attempt in count():
+            await asyncio.sleep(reconnect_delay(attempt, random()))
+            try:
+                await self._open(asyncio.get_running_loop().time() + _FLUSH_TIMEOUT, patient=False)
+                for subscription in list(self._subscriptions):
+                    await self._resubscribe(subscription)
+            except TrellisError as error:
+                _log.warning("%s", error.message)
+            else:
+                self._notify(True)
+                return
+
+    async def _resubscribe(self, subscription: Subscription) -> None:
+        try:
+            subscription._raw = await self._client.subscribe(
+                subscription.subject,
+                queue=subscription.queue,
+                cb=subscription._deliver,
+                pending_msgs_limit=subscription.max_messages,
+                pending_bytes_limit=subscription.max_bytes,
+            )
+        except (nats.errors.Error, OSError) as error:
+            raise translate(error, subscription.subject) from error
+
+    async def _unsubscribe(self, subscription: Subscription) -> None:
+        self._subscriptions.pop(subscription, None)
+        raw, subscription._raw = subscription._raw, None
+        if raw is not None and not self._closing:
+            try:
+                await raw.unsubscribe()
+            except (nats.errors.Error, OSError) as error:
+                _log.debug("Unsubscribing from %s: %s", subscription.subject, error)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _expire(future: asyncio.Future[Message | TrellisError], subject: str) -> None:
+    if not future.done():
+        future.set_result(DeadlineExceeded(f"No answer from {subject} before the deadline.", subject=subject))
+
+
+def _choose_server(servers: list[Server], info: dict[str, Any]) -> tuple[Server | None, float]:
+    """The server that failed least often, and how long to wait before trying it."""
+    chosen = min(servers, key=lambda server: server.reconnects)
+    return chosen, reconnect_delay(chosen.reconnects, random())
