@@ -11,22 +11,27 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from trellis_host.engine.api import HostFunction, HostInterface, HostResource, waiting
+from trellis_host.wasi.context import WasiContext, WasiSettings
 from trellis_lattice.errors import NotFound
 from trellis_lattice.invocation.api import Call, Handle, Invoker
 from trellis_lattice.names import InterfaceName
 from trellis_lattice.wit.types import FuncType, InterfaceType
 
-__all__ = ["CallerContext", "LinkTargets", "linked_interface"]
+__all__ = ["InvocationContext", "LinkTargets", "handle_resource", "linked_interface"]
 
 
-class CallerContext(Protocol):
-    """What a link needs of the invocation that calls over it."""
+class InvocationContext(WasiContext):
+    """What host functions see of one invocation: the world of WASI, and which links it has chosen."""
 
-    @property
-    def deadline(self) -> float: ...
+    __slots__ = ("link_names",)
+
+    def __init__(self, settings: WasiSettings, deadline: float) -> None:
+        super().__init__(settings, deadline)
+        self.link_names: dict[str, str] | None = None
+        """Unversioned interface → link name, where the component chose another than `default`."""
 
     def link_name(self, interface: str) -> str:
-        """Which link name is chosen for the unversioned interface; `default` unless the component set one."""
+        return self.link_names.get(interface, "default") if self.link_names else "default"
 
 
 class LinkTargets(Protocol):
@@ -43,7 +48,6 @@ def linked_interface(
     component: str,
     targets: LinkTargets,
     invoker: Invoker,
-    drop_handle: Callable[[Handle], None],
     resource: Callable[[str], HostResource],
 ) -> HostInterface:
     """An implementation of import `name` that sends each call to whatever it is linked to.
@@ -73,7 +77,7 @@ def _linked_function(
     interface, key = str(name), name.unversioned
     method = function.startswith("[method]")
 
-    def call(context: CallerContext, *args: Any) -> Awaitable[Any]:
+    def call(context: InvocationContext, *args: Any) -> Awaitable[Any]:
         link_name = context.link_name(key)
         target = targets.target(link_name, key)
         if target is None:

@@ -7,11 +7,9 @@ busy host may answer; the same deadline, errors and spans hold both ways. The wa
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from typing import Any, Protocol
 
-from trellis_lattice.errors import DeadlineExceeded
 from trellis_lattice.invocation.api import Call, Invoker, Service
 from trellis_lattice.tracing import SpanKind, Tracing
 from trellis_lattice.wit.types import FuncType
@@ -57,14 +55,4 @@ class Router:
         self.routes[call.source, call.target, "local"] += 1
         call.attributes["trellis.route"] = "local"
         with self._tracing.invocation_span(call, SpanKind.INTERNAL):
-            try:
-                async with asyncio.timeout_at(call.deadline):
-                    return await service.serve(call)
-            except TimeoutError:
-                raise DeadlineExceeded(
-                    f"{call.interface}.{call.function} of {call.target!r} did not answer within its deadline.",
-                    remedy="Raise the timeout of the caller, or look at the trace for what took the time.",
-                    target=call.target,
-                    interface=call.interface,
-                    function=call.function,
-                ) from None
+            return await service.serve(call)
