@@ -52,9 +52,56 @@ _REQUEST = Record(
     )
 )
 _RESPONSE = Record((("status", Primitive.U16), ("headers", _FIELDS), ("body", Stream())))
+_DNS_ERROR = Record((("rcode", Option(_STRING)), ("info-code", Option(Primitive.U16))))
+_TLS_ALERT = Record((("alert-id", Option(Primitive.U8)), ("alert-message", Option(_STRING))))
+_FIELD_SIZE = Record((("field-name", Option(_STRING)), ("field-size", Option(Primitive.U32))))
+_U32 = Option(Primitive.U32)
+_U64 = Option(Primitive.U64)
+
 ERROR_CODE = Variant(
-    (("HTTP-request-denied", None), ("configuration-error", None), ("internal-error", Option(_STRING)))
+    (
+        ("DNS-timeout", None),
+        ("DNS-error", _DNS_ERROR),
+        ("destination-not-found", None),
+        ("destination-unavailable", None),
+        ("destination-IP-prohibited", None),
+        ("destination-IP-unroutable", None),
+        ("connection-refused", None),
+        ("connection-terminated", None),
+        ("connection-timeout", None),
+        ("connection-read-timeout", None),
+        ("connection-write-timeout", None),
+        ("connection-limit-reached", None),
+        ("TLS-protocol-error", None),
+        ("TLS-certificate-error", None),
+        ("TLS-alert-received", _TLS_ALERT),
+        ("HTTP-request-denied", None),
+        ("HTTP-request-length-required", None),
+        ("HTTP-request-body-size", _U64),
+        ("HTTP-request-method-invalid", None),
+        ("HTTP-request-URI-invalid", None),
+        ("HTTP-request-URI-too-long", None),
+        ("HTTP-request-header-section-size", _U32),
+        ("HTTP-request-header-size", Option(_FIELD_SIZE)),
+        ("HTTP-request-trailer-section-size", _U32),
+        ("HTTP-request-trailer-size", _FIELD_SIZE),
+        ("HTTP-response-incomplete", None),
+        ("HTTP-response-header-section-size", _U32),
+        ("HTTP-response-header-size", _FIELD_SIZE),
+        ("HTTP-response-body-size", _U64),
+        ("HTTP-response-trailer-section-size", _U32),
+        ("HTTP-response-trailer-size", _FIELD_SIZE),
+        ("HTTP-response-transfer-coding", Option(_STRING)),
+        ("HTTP-response-content-coding", Option(_STRING)),
+        ("HTTP-response-timeout", None),
+        ("HTTP-upgrade-failed", None),
+        ("HTTP-protocol-error", None),
+        ("loop-detected", None),
+        ("configuration-error", None),
+        ("internal-error", Option(_STRING)),
+    )
 )
+"""`wasi:http/types.error-code`, case for case."""
 
 HANDLE_TYPE = FuncType((("request", _REQUEST),), Result(_RESPONSE, ERROR_CODE))
 """How `handle` is typed on the lattice. In Python the request is an `HttpRequest`, the answer an `HttpResponse`."""

@@ -41,6 +41,11 @@ class BytesBody:
         self.remaining = data
         self._trailers = trailers
 
+    @property
+    def final_trailers(self) -> Fields | None:
+        """The trailers, without waiting."""
+        return self._trailers
+
     async def read(self, limit: int) -> bytes:
         chunk, self.remaining = self.remaining[:limit], self.remaining[limit:]
         return chunk

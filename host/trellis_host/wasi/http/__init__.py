@@ -1,0 +1,1 @@
+"""`wasi:http`: the types, outgoing requests, and the serving of an incoming one."""
