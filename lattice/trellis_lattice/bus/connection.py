@@ -275,6 +275,21 @@ class Connection:
         self._inboxes[token] = callback
         return Inbox(self, token, self._prefix + token)
 
+    def fresh_subject(self) -> str:
+        """A subject that nobody else has; to be subscribed to."""
+        return f"_INBOX.{NUID().next().decode()}"
+
+    def publish_soon(self, subject: str, payload: bytes = b"") -> None:
+        """As `publish`, for callbacks: a failure is dropped, as the message would be."""
+
+        async def send() -> None:
+            try:
+                await self.publish(subject, payload)
+            except TrellisError as error:
+                _log.debug("Not sent to %s: %s", subject, error)
+
+        self._spawn(send())
+
     async def subscribe(self, subject: str, callback: Callback, *, queue: str = "") -> Subscription:
         """Calls `callback` for every message on `subject`, also after reconnecting.
 

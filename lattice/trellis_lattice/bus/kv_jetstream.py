@@ -1,0 +1,187 @@
+"""Buckets in JetStream, laid out as NATS's own key-value clients do (stream `KV_<bucket>`, `$KV.<bucket>.<key>`)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from trellis_lattice.bus.connection import Connection
+from trellis_lattice.bus.jetstream import JetStream
+from trellis_lattice.bus.kv import Change, Entry, Watch
+from trellis_lattice.bus.kv_watch import JetStreamWatch, is_removal, parse_headers
+from trellis_lattice.errors import Conflict, NotFound, PeerMisbehaved, RequestInvalid
+from trellis_lattice.subjects import kv_stream, kv_subject
+
+__all__ = ["JetStreamBucket", "open_bucket"]
+
+_NAME_IN_USE = 10058
+_SECOND = 1_000_000_000
+
+
+async def open_bucket(
+    connection: Connection, name: str, *, deadline: float, create: bool = True, direct: bool = False
+) -> JetStreamBucket:
+    """The bucket of that name, made if missing (history 1, one replica, no expiry); an existing one is used as is.
+
+    `direct` lets any replica answer reads: faster in a cluster, but a read may then miss a write just made.
+    Raises `NotFound` without `create`.
+    """
+    jetstream = JetStream(connection)
+    stream = kv_stream(name)
+    try:
+        info = await jetstream.call(f"STREAM.INFO.{stream}", deadline=deadline)
+    except NotFound:
+        if not create:
+            raise NotFound(f"There is no bucket {name}.", bucket=name) from None
+        try:
+            info = await jetstream.call(f"STREAM.CREATE.{stream}", _stream_config(name), deadline=deadline)
+        except RequestInvalid as error:
+            if error.fields.get("err_code") != _NAME_IN_USE:
+                raise
+            info = await jetstream.call(f"STREAM.INFO.{stream}", deadline=deadline)
+    config = info.get("config")
+    allowed = isinstance(config, Mapping) and config.get("allow_direct") is True
+    return JetStreamBucket(jetstream, name, direct=direct and allowed)
+
+
+def _stream_config(bucket: str) -> dict[str, Any]:
+    """What NATS's own clients ask for when they make a bucket."""
+    return {
+        "name": kv_stream(bucket),
+        "subjects": [f"$KV.{bucket}.>"],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "max_msgs": -1,
+        "max_bytes": -1,
+        "max_age": 0,
+        "max_msg_size": -1,
+        "max_consumers": -1,
+        "num_replicas": 1,
+        "duplicate_window": 120 * _SECOND,
+        "deny_delete": True,
+        "deny_purge": False,
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
+    }
+
+
+class JetStreamBucket:
+    """A `KeyValueBucket` in JetStream, made by `open_bucket`."""
+
+    def __init__(self, jetstream: JetStream, name: str, *, direct: bool) -> None:
+        self.name = name
+        self._jetstream = jetstream
+        self._stream = kv_stream(name)
+        self._direct = direct
+
+    async def get(self, key: str, *, deadline: float) -> Entry | None:
+        entry, removed = await self._newest(key, deadline)
+        return None if removed else entry
+
+    async def put(self, key: str, value: bytes, *, deadline: float, expected: int | None = None) -> int:
+        subject = kv_subject(self.name, key)
+        if expected is None:
+            return await self._jetstream.publish(subject, value, deadline=deadline)
+        try:
+            return await self._jetstream.publish(subject, value, _expecting(expected), deadline=deadline)
+        except Conflict:
+            if expected != 0:
+                raise self._conflict(key, expected) from None
+        # A removed key still has a newest revision: its marker.
+        entry, removed = await self._newest(key, deadline)
+        if entry is None or not removed:
+            raise self._conflict(key, expected)
+        try:
+            return await self._jetstream.publish(subject, value, _expecting(entry.revision), deadline=deadline)
+        except Conflict:
+            raise self._conflict(key, expected) from None
+
+    async def delete(self, key: str, *, deadline: float, expected: int | None = None, purge: bool = False) -> None:
+        if expected == 0:
+            if await self.get(key, deadline=deadline) is not None:
+                raise self._conflict(key, expected)
+            return
+        headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"} if purge else {"KV-Operation": "DEL"}
+        if expected is not None:
+            headers |= _expecting(expected)
+        try:
+            await self._jetstream.publish(kv_subject(self.name, key), b"", headers, deadline=deadline)
+        except Conflict:
+            raise self._conflict(key, expected) from None
+
+    async def entries(self, *, deadline: float) -> dict[str, Entry]:
+        found: dict[str, Entry] = {}
+
+        def collect(change: Change) -> None:
+            if change.value is None:
+                found.pop(change.key, None)
+            else:
+                found[change.key] = Entry(change.key, change.value, change.revision)
+
+        await self._snapshot(collect, deadline, headers_only=False)
+        return found
+
+    async def keys(self, *, deadline: float) -> list[str]:
+        found: set[str] = set()
+        await self._snapshot(
+            lambda change: found.discard(change.key) if change.value is None else found.add(change.key),
+            deadline,
+            headers_only=True,
+        )
+        return sorted(found)
+
+    async def watch(self, on_change: Callable[[Change], None], *, deadline: float) -> Watch:
+        return await JetStreamWatch.start(self._jetstream, self.name, on_change, deadline=deadline)
+
+    async def _snapshot(self, collect: Callable[[Change], None], deadline: float, *, headers_only: bool) -> None:
+        watch = await JetStreamWatch.start(
+            self._jetstream, self.name, collect, deadline=deadline, headers_only=headers_only
+        )
+        try:
+            await watch.synced(deadline=deadline)
+        finally:
+            await watch.aclose()
+
+    async def _newest(self, key: str, deadline: float) -> tuple[Entry | None, bool]:
+        """The newest message for the key, and whether it says that the key was removed."""
+        subject = kv_subject(self.name, key)
+        if self._direct:
+            message = await self._jetstream.direct(f"DIRECT.GET.{self._stream}.{subject}", deadline=deadline)
+            headers = message.headers or {}
+            if headers.get("Status") == "404":
+                return None, True
+            sequence = headers.get("Nats-Sequence", "")
+            if not sequence.isdigit():
+                raise PeerMisbehaved(f"JetStream sent the value of {key} without its revision.")
+            return Entry(key, message.data, int(sequence)), is_removal(headers)
+        try:
+            answer = await self._jetstream.call(
+                f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject}, deadline=deadline
+            )
+        except NotFound as error:
+            if error.fields.get("err_code") == 10059:
+                raise
+            return None, True
+        return _stored(key, answer.get("message"))
+
+    def _conflict(self, key: str, expected: int | None) -> Conflict:
+        what = "exists already" if expected == 0 else "was changed meanwhile"
+        return Conflict(f"{key} {what} in {self.name}.", key=key, bucket=self.name, expected=expected)
+
+
+def _expecting(revision: int) -> dict[str, str]:
+    return {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+
+
+def _stored(key: str, message: object) -> tuple[Entry, bool]:
+    try:
+        assert isinstance(message, Mapping)
+        value = base64.b64decode(message.get("data") or "")
+        headers = parse_headers(base64.b64decode(message.get("hdrs") or ""))
+        return Entry(key, value, int(message["seq"])), is_removal(headers)
+    except (AssertionError, KeyError, ValueError, TypeError, binascii.Error) as error:
+        raise PeerMisbehaved(f"JetStream sent a stored value of {key} that cannot be read.") from error
