@@ -86,6 +86,11 @@ class Pipe:
         return max(0, self.capacity - self._size)
 
     @property
+    def size(self) -> int:
+        """How many bytes are here."""
+        return self._size
+
+    @property
     def readable(self) -> bool:
         """Whether `read` would return at once."""
         return bool(self._chunks) or self._ended
