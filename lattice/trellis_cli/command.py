@@ -1,0 +1,178 @@
+"""How a function becomes a command: common options in, exit code out.
+
+The laws of this file: every command has the same common options, before or after its name; every command
+ends with a documented exit code; a `TrellisError` becomes a sentence and a remedy. Examples stand in the
+help of every command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from trellis_cli.exits import ExitCode, exit_code
+from trellis_cli.output import Format, parse_duration
+from trellis_cli.settings import Settings
+from trellis_cli.terminal import Terminal
+from trellis_lattice.errors import RequestInvalid, TrellisError
+
+__all__ = ["COMMON_PANEL", "Cli", "command", "common_options", "group", "remember", "run_async"]
+
+COMMON_PANEL = "Options of every command"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Cli:
+    """What a command gets: the common options, and the terminal to answer on."""
+
+    settings: Settings
+    terminal: Terminal
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except RequestInvalid as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+_OPTIONS: dict[str, Any] = {
+    "output": Annotated[
+        Format | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="How to answer. [default: table]",
+            envvar="TRELLIS_OUTPUT",
+            rich_help_panel=COMMON_PANEL,
+        ),
+    ],
+    "lattice": Annotated[
+        str | None,
+        typer.Option(
+            "-x",
+            "--lattice",
+            help="The lattice. [default: default]",
+            envvar="TRELLIS_LATTICE",
+            rich_help_panel=COMMON_PANEL,
+        ),
+    ],
+    "nats_url": Annotated[
+        str | None,
+        typer.Option(
+            "--nats-url",
+            help="NATS server. [default: that of the running `trellis up`, else nats://127.0.0.1:4222]",
+            envvar="TRELLIS_NATS_URL",
+            rich_help_panel=COMMON_PANEL,
+        ),
+    ],
+    "timeout": Annotated[
+        str | None,
+        typer.Option(
+            "--timeout",
+            metavar="DURATION",
+            help="How long to wait: 500ms, 30s, 2m; a bare number is seconds.",
+            envvar="TRELLIS_TIMEOUT",
+            rich_help_panel=COMMON_PANEL,
+        ),
+    ],
+    "no_color": Annotated[
+        bool,
+        typer.Option("--no-color", help="No colours (also: NO_COLOR).", rich_help_panel=COMMON_PANEL),
+    ],
+}
+_DEFAULTS: dict[str, Any] = {"output": None, "lattice": None, "nats_url": None, "timeout": None, "no_color": False}
+
+
+def common_options() -> list[inspect.Parameter]:
+    """The common options as parameters that typer understands."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(name, kind, default=_DEFAULTS[name], annotation=annotation)
+        for name, annotation in _OPTIONS.items()
+    ]
+
+
+def remember(context: typer.Context, given: dict[str, Any]) -> None:
+    """Keeps the options given before the command's name, for the command to find."""
+    context.obj = _merge(Settings(), given)
+
+
+def _merge(base: Settings, given: dict[str, Any]) -> Settings:
+    updates: dict[str, Any] = {
+        "output": given["output"],
+        "lattice": given["lattice"],
+        "nats_url": given["nats_url"],
+        "timeout": _seconds(given["timeout"]),
+        "color": False if given["no_color"] else None,
+    }
+    return replace(base, **{key: value for key, value in updates.items() if value is not None})
+
+
+def group(help: str) -> typer.Typer:
+    """A noun with commands below it."""
+    return typer.Typer(help=help, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def command(
+    app: typer.Typer, name: str, *, examples: Sequence[str], aliases: Sequence[str] = (), panel: str | None = None
+) -> Callable[[F], F]:
+    """Registers `function(cli, …) -> ExitCode | None`, plain or async, as a command of `app`."""
+
+    def register(function: F) -> F:
+        wrapped = _with_common_options(function)
+        epilog = "Examples:\n\n\b\n" + "\n".join(f"  {example}" for example in examples)
+        app.command(name, epilog=epilog, rich_help_panel=panel)(wrapped)
+        for alias in aliases:
+            app.command(alias, epilog=epilog, hidden=True)(wrapped)
+        return function
+
+    return register
+
+
+def _with_common_options(function: Callable[..., Any]) -> Callable[..., None]:
+    signature = inspect.signature(function, eval_str=True)
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in list(signature.parameters.values())[1:]]
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+
+    def wrapped(**given: Any) -> None:
+        common = {key: given.pop(key) for key in _OPTIONS}
+        outer = given.pop("context").obj
+        settings = _merge(outer if isinstance(outer, Settings) else Settings(), common)
+        cli = Cli(settings, Terminal(settings.output, settings.color))
+        code = _outcome(cli, function, given)
+        raise typer.Exit(int(code))
+
+    parameters = [context, *own, *common_options()]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    wrapped.__doc__, wrapped.__name__ = function.__doc__, function.__name__
+    return wrapped
+
+
+def _outcome(cli: Cli, function: Callable[..., Any], given: dict[str, Any]) -> ExitCode:
+    try:
+        result = function(cli, **given)
+        if inspect.isawaitable(result):
+            result = run_async(result)
+    except TrellisError as error:
+        cli.terminal.fail(error)
+        return exit_code(error)
+    return ExitCode.OK if result is None else ExitCode(result)
+
+
+def run_async(work: Awaitable[Any]) -> Any:
+    """Runs `work` on an event loop of its own; Ctrl-C cancels it and raises `KeyboardInterrupt`."""
+
+    async def main() -> Any:
+        return await work
+
+    return asyncio.run(main())

@@ -1,0 +1,126 @@
+"""`trellis`: the application, its nouns, and what happens to errors nobody expected."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from typing import Any
+
+import typer
+
+from trellis_cli.command import common_options, group, remember
+from trellis_cli.commands import app as app_commands
+from trellis_cli.commands import call, get, host, inspect_file, trace, up, version
+from trellis_cli.exits import ExitCode
+from trellis_cli.output import Format
+from trellis_cli.terminal import Terminal
+from trellis_lattice.errors import RequestInvalid, TrellisError
+
+__all__ = ["build", "main"]
+
+_ABOUT = """A distributed actor mesh for WebAssembly components.
+
+Start a lattice with `trellis up`, deploy an application with `trellis app deploy wadm.yaml`, look around with
+`trellis get`. Exit codes and the environment are described in docs/cli.md.
+"""
+
+
+def build() -> typer.Typer:
+    """The whole command tree."""
+    root = typer.Typer(
+        name="trellis",
+        help=_ABOUT,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    root.callback()(_root_callback())
+    up.register(root)
+    host_group = group("Run one host of a lattice.")
+    host.register(host_group)
+    root.add_typer(host_group, name="host", rich_help_panel="Run")
+    get_group = group("Show what there is: hosts, components, providers, links, apps, config.")
+    get.register(get_group)
+    root.add_typer(get_group, name="get", rich_help_panel="Look")
+    app_group = group("Applications: check, store, deploy, and what became of them.")
+    app_commands.register(app_group)
+    root.add_typer(app_group, name="app", rich_help_panel="Applications")
+    root.add_typer(app_group, name="apps", hidden=True)
+    call.register(root)
+    trace.register(root)
+    inspect_file.register(root)
+    version.register(root)
+    return root
+
+
+def _root_callback() -> Any:
+    def trellis(**given: Any) -> None:
+        context = given.pop("context")
+        remember(context, given)
+
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    parameters = [context, *common_options()]
+    trellis.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    trellis.__annotations__ = {p.name: p.annotation for p in parameters}
+    trellis.__doc__ = _ABOUT
+    return trellis
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the `trellis` script; always leaves by `SystemExit`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = build()(arguments, prog_name="trellis", standalone_mode=False)
+    except typer.TyperException as error:
+        code = _usage(error, arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.FAILED
+    except Exception as error:
+        code = _unexpected(error, arguments)
+    sys.exit(int(code) if isinstance(code, int) else ExitCode.OK)
+
+
+def _usage(error: typer.TyperException, arguments: list[str]) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "trellis"
+    text = error.format_message()
+    if text:
+        Terminal(_format(arguments)).fail(RequestInvalid(text, remedy=f"Help: {path} --help"))
+    return ExitCode.USAGE
+
+
+def _unexpected(error: Exception, arguments: list[str]) -> int:
+    """A fault of our own: said in one sentence; the traceback only on request."""
+    if os.environ.get("TRELLIS_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    Terminal(_format(arguments)).fail(
+        TrellisError(
+            f"trellis failed unexpectedly: {type(error).__name__}: {error}",
+            remedy="This is a fault of trellis. TRELLIS_DEBUG=1 shows where; please report it.",
+        )
+    )
+    return ExitCode.FAILED
+
+
+def _format(arguments: list[str]) -> Format:
+    """The format asked for on a command line that could not be parsed."""
+    wanted = os.environ.get("TRELLIS_OUTPUT", "table")
+    for here, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if here in ("-o", "--output"):
+            wanted = following
+        elif here.startswith("--output="):
+            wanted = here.partition("=")[2]
+        elif here.startswith("-o") and not here.startswith("--"):
+            wanted = here[2:]
+    try:
+        return Format(wanted)
+    except ValueError:
+        return Format.TABLE

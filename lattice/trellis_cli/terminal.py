@@ -1,0 +1,119 @@
+"""Where text goes: answers to standard output, everything else to standard error.
+
+The laws of this file: standard output gets exactly one document; chatter, progress and colours go to standard
+error; a spinner appears only if standard error is a terminal, in a pipe its text is one plain line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, TextIO
+
+from trellis_cli.output import Document, Format, Listing, Style, clean, render, render_failure
+from trellis_lattice.errors import TrellisError
+
+__all__ = ["Progress", "Terminal"]
+
+
+class Progress(Protocol):
+    """What goes on at the moment."""
+
+    def update(self, text: str) -> None:
+        """Replaces the text."""
+
+
+class Terminal:
+    """Writes the answer, notes, and progress of one command."""
+
+    def __init__(
+        self, format: Format, color: bool | None = None, out: TextIO | None = None, err: TextIO | None = None
+    ) -> None:
+        self.format = format
+        self._out, self._err = out or sys.stdout, err or sys.stderr
+        self._asked = color
+        self.out_style = Style(self._colored(self._out))
+        self.style = Style(self._colored(self._err))
+
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody looks at standard error."""
+        return self._err.isatty()
+
+    @property
+    def err(self) -> TextIO:
+        return self._err
+
+    def emit(self, document: Document, *, success: bool = True) -> None:
+        """The command's answer. An empty listing says so on standard error."""
+        self.write(render(document, self.format, self.out_style, success=success))
+        if isinstance(document, Listing) and not document.rows and self.format.for_people:
+            self.note(document.empty)
+
+    def write(self, text: str) -> None:
+        """Text for standard output, as it is."""
+        if text:
+            self._out.write(text)
+            self._out.flush()
+
+    def note(self, text: str) -> None:
+        """One line of chatter."""
+        self._err.write(clean(text, keep_lines=True) + "\n")
+        self._err.flush()
+
+    def painted(self, text: str) -> None:
+        """One line whose foreign parts are clean already and which may hold colours."""
+        self._err.write(text + "\n")
+        self._err.flush()
+
+    def fail(self, error: TrellisError) -> None:
+        """The error that ended the command."""
+        out, err = render_failure(error, self.format, self.style)
+        self.write(out)
+        self._err.write(err)
+        self._err.flush()
+
+    @contextmanager
+    def progress(self, text: str) -> Iterator[Progress]:
+        """A spinner with changing text; in a pipe each new text is a line of its own."""
+        if not self.interactive or os.environ.get("TERM") == "dumb":
+            yield _Lines(self, text)
+            return
+        from rich.console import Console
+
+        console = Console(file=self._err, no_color=not self.style.enabled, highlight=False)
+        with console.status(clean(text)) as status:
+            yield _Spinner(status.update)
+
+    def _colored(self, stream: TextIO) -> bool:
+        if self._asked is not None:
+            return self._asked
+        return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class _Lines:
+    """Progress in a pipe: each text once."""
+
+    def __init__(self, terminal: Terminal, text: str) -> None:
+        self._terminal, self._last = terminal, ""
+        self.update(text)
+
+    def update(self, text: str) -> None:
+        if text != self._last:
+            self._last = text
+            self._terminal.note(text)
+
+
+class _Spinner:
+    """Progress on a terminal."""
+
+    def __init__(self, update: object) -> None:
+        self._update = update
+
+    def update(self, text: str) -> None:
+        from rich.markup import escape
+
+        assert callable(self._update)
+        self._update(escape(clean(text)))

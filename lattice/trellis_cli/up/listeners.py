@@ -1,0 +1,233 @@
+"""Listening sockets that all hosts of a machine share.
+
+The supervisor binds an address once, plainly, so that a port in use is an error, and gives the socket to each
+host that asks. A host asks over a Unix socket and keeps that connection: as long as it is open the host holds
+the address, so a host that dies lets go by dying. When nobody holds an address its port is free again.
+
+Wire: the host sends one line `{"host": …, "port": …}`; the answer is one line, either `{"host", "port"}` with
+the socket attached (SCM_RIGHTS), or `{"error": …}` as an error of Trellis travels. Port 0 is never shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import shutil
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trellis_lattice.errors import DeadlineExceeded, RequestInvalid, TrellisError, Unavailable, from_wire
+from trellis_provider_sdk.listeners import BoundListeners
+
+__all__ = ["ListenerBroker", "ListenerClient"]
+
+_MAX_LINE = 64 * 1024
+_Address = tuple[str, int]
+
+
+@dataclass(slots=True)
+class _Shared:
+    socket: socket.socket
+    holders: int = 0
+
+
+class ListenerBroker:
+    """The supervisor's side. `async with` opens the Unix socket and closes everything at the end."""
+
+    def __init__(self) -> None:
+        self._listeners = BoundListeners()
+        self._binding = asyncio.Lock()
+        self._shared: dict[_Address, _Shared] = {}
+        self._connections: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._directory: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the Unix socket is. Short, whatever the data directory is called: its length is limited to ~100."""
+        assert self._directory is not None
+        return self._directory / "listeners.sock"
+
+    @property
+    def addresses(self) -> list[_Address]:
+        """What is listened on, on behalf of at least one host."""
+        return sorted(self._shared)
+
+    async def __aenter__(self) -> ListenerBroker:
+        self._directory = Path(tempfile.mkdtemp(prefix="trellis-"))  # mode 0700: only this user may ask
+        try:
+            self._server = await asyncio.start_unix_server(
+                self._accepted, path=str(self.path), limit=_MAX_LINE, start_serving=False
+            )
+            await self._server.start_serving()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._directory is not None
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        for shared in self._shared.values():
+            shared.socket.close()
+        self._shared.clear()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer), name="listener-holder")
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            host, port = _request(await reader.readline())
+            address, shared = await self._hold(host, port)
+        except TrellisError as error:
+            writer.write(json.dumps({"error": error.to_wire()}).encode() + b"\n")
+            writer.close()
+            return
+        except (OSError, ValueError):
+            writer.close()  # a host that went away in the middle of a sentence, or whatever that was
+            return
+        try:
+            _send(writer, shared.socket)
+            await reader.read()
+        except OSError:
+            pass  # it died: that is how it lets go
+        finally:
+            self._release(address, shared)
+            writer.close()
+
+    async def _hold(self, host: str, port: int) -> tuple[_Address, _Shared]:
+        async with self._binding:
+            shared = self._shared.get((host, port)) if port else None
+            if shared is None:
+                shared = _Shared(await self._listeners.open(host, port))
+                port = port or int(shared.socket.getsockname()[1])
+                self._shared[host, port] = shared
+            shared.holders += 1
+            return (host, port), shared
+
+    def _release(self, address: _Address, shared: _Shared) -> None:
+        shared.holders -= 1
+        if shared.holders == 0 and self._shared.pop(address, None) is not None:
+            shared.socket.close()
+
+
+def _request(line: bytes) -> _Address:
+    """What a host asks for. Raises `RequestInvalid`."""
+    try:
+        request = json.loads(line)
+        return str(request["host"]), int(request["port"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RequestInvalid('A listener is asked for with {"host": …, "port": …}.') from error
+
+
+def _send(writer: asyncio.StreamWriter, listener: socket.socket) -> None:
+    """The socket and where it listens. The line fits the connection's empty buffer, so this does not block."""
+    host, port = listener.getsockname()[:2]
+    reply = json.dumps({"host": host, "port": port}).encode() + b"\n"
+    connection: socket.socket = writer.get_extra_info("socket")
+    with socket.socket(fileno=os.dup(connection.fileno())) as raw:
+        socket.send_fds(raw, [reply], [listener.fileno()])
+
+
+class ListenerClient:
+    """A host's side, a `Listeners` of the provider SDK: asks the broker at `path`, and gives sockets back."""
+
+    def __init__(self, path: Path, *, timeout: float = 5.0) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._held: dict[int, socket.socket] = {}
+
+    async def open(self, host: str, port: int) -> socket.socket:
+        """A listening socket, shared with the other hosts of this machine. Give it back with `release`.
+
+        Raises `Conflict` (in use), `Denied`, `ConfigError` (no such address here), `Unavailable` if the supervisor
+        is gone, `DeadlineExceeded`.
+        """
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        try:
+            async with asyncio.timeout(self._timeout):
+                listener = await self._ask(connection, host, port)
+        except TimeoutError as error:
+            connection.close()
+            raise DeadlineExceeded(
+                f"The supervisor did not hand over {host}:{port} within {self._timeout} s."
+            ) from error
+        except OSError as error:
+            connection.close()
+            raise Unavailable(
+                f"The supervisor of this host cannot be asked for {host}:{port}: {error.strerror or error}."
+            ) from error
+        except BaseException:
+            connection.close()
+            raise
+        self._held[listener.fileno()] = connection
+        return listener
+
+    async def release(self, listener: socket.socket) -> None:
+        """Closes this host's copy and lets go of the address. Idempotent."""
+        connection = self._held.pop(listener.fileno(), None) if listener.fileno() >= 0 else None
+        listener.close()
+        if connection is not None:
+            connection.close()
+
+    async def aclose(self) -> None:
+        """Lets go of everything that is still held."""
+        while self._held:
+            self._held.popitem()[1].close()
+
+    async def _ask(self, connection: socket.socket, host: str, port: int) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(connection, str(self._path))
+        await loop.sock_sendall(connection, json.dumps({"host": host, "port": port}).encode() + b"\n")
+        line, descriptors = b"", list[int]()
+        try:
+            while not line.endswith(b"\n"):
+                await _readable(connection)
+                data, received, _, _ = socket.recv_fds(connection, _MAX_LINE, 1)
+                descriptors += received
+                line += data
+                if not data:
+                    raise ConnectionResetError(errno.ECONNRESET, "it hung up")
+            return _answer(json.loads(line), descriptors)
+        except BaseException:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+
+
+def _answer(reply: dict[str, Any], descriptors: list[int]) -> socket.socket:
+    if "error" in reply:
+        raise from_wire(reply["error"])
+    listener = socket.socket(fileno=descriptors.pop())
+    listener.setblocking(False)
+    return listener
+
+
+def _resolve(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(connection, _resolve, ready)
+    try:
+        await ready
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            loop.remove_reader(connection)
