@@ -5,9 +5,9 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from trellis_wadm.manifest import parse_manifests
 
 from tools.build import EXAMPLES, ROOT, SOURCES
+from trellis_wadm.manifest import parse_manifests
 
 MANIFESTS = sorted((ROOT / "wadm-manifests").glob("*.yaml"))
 
