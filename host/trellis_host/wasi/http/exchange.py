@@ -26,7 +26,7 @@ from trellis_lattice.wit.values import Case, Err, Ok
 
 __all__ = ["OUTPARAM_FUNCTIONS", "RESPONSE_OUTPARAM", "Exchange", "ResponseOutparam", "Startable", "start_http"]
 
-Done = Callable[[BaseException | None], None]
+Done = Callable[[], None]
 Informational = Callable[[int, Fields], None]
 
 
@@ -162,16 +162,17 @@ async def start_http(
     limits: Limits,
     deadline: float,
     *,
-    owner: TaskOwner,
     done: Done,
+    owner: TaskOwner | None = None,
     informational: Informational | None = None,
 ) -> HttpResponse:
     """Has the component answer `request` by its `export` (`wasi:http/incoming-handler.handle`).
 
     Returns when the component has set its response, while it may still write the body. Raises what ended the
-    component before that. `deadline`: loop time for the whole invocation; `owner`: where the task lives that
-    drives the component after the response; `done`: told once, with the error if there was one, when it is
-    over; `informational`: gets 1xx responses, which are dropped without it.
+    component before that. `deadline`: loop time for the whole invocation; `done`: called once, when the component
+    is over (`context.exchange.error` then says how); `owner`: where the task lives that drives the component
+    after the response, by default that of the context's settings; `informational`: gets 1xx responses, which are
+    dropped without it.
     """
     exchange = context.exchange = Exchange(request.method, informational)
     try:
@@ -179,13 +180,17 @@ async def start_http(
             export, (IncomingRequest(request), ResponseOutparam(exchange)), context, limits, deadline
         )
     except BaseException as error:
+        exchange.error = error
         context.close()
-        done(error)
+        done()
         raise
     if running.done:
         return await _finished(running, exchange, request, context, done)
     work = _drive(running, exchange, request)
+    owner = context.settings.owner if owner is None else owner
     try:
+        if owner is None:
+            raise RuntimeError("no owner")
         task = owner.create_task(work)
     except RuntimeError:
         work.close()
@@ -253,7 +258,7 @@ def _end(running: Running, exchange: Exchange, context: WasiContext, done: Done,
     if error is None and exchange.response is None and exchange.code is None:
         context.log.emit("error", "trellis", "the component returned without setting a response")
     context.close()
-    done(error)
+    done()
 
 
 def _as_failure(error: BaseException | None) -> TrellisError:
