@@ -1,0 +1,589 @@
+"""Python values to component values: one function per WIT type, compiled once.
+
+`lowerer(type)` gives `lower(space, index, value)`, which writes `value` into the component value at word `index`
+and takes what else it needs from the space. `result_lowerer(type)` gives the same for results of host functions,
+which wasmtime frees and which must therefore come from its allocator: simple shapes are written at once, others
+are built in the space and cloned by wasmtime, so that a wrong value deep inside leaves nothing behind.
+
+Wrong values raise `ValueMismatch`, which grows its path on the way out: `args.0.items[3].count: expected u32, got 'x'`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple
+
+from trellis_host.engine import ffi
+from trellis_host.engine.api import HostResource
+from trellis_host.engine.space import SCRATCH, ComponentResource, Space
+from trellis_lattice.wit.types import (
+    Borrow,
+    Enum,
+    Flags,
+    ListType,
+    Option,
+    Own,
+    Primitive,
+    Record,
+    ResourceId,
+    Result,
+    Tuple,
+    Variant,
+    WitType,
+)
+from trellis_lattice.wit.values import Case, Err, Ok, Some
+
+__all__ = ["MAX_BYTE_VALUES", "BoundResource", "Lower", "Resources", "ValueMismatch", "lowerer", "result_lowerer"]
+
+MAX_BYTE_VALUES = 2 * 1024 * 1024
+"""Most elements of list<u8> in one value: each costs 32 bytes and the event loop waits meanwhile."""
+
+BYTES, WORDS, INT64, FLOATS, DOUBLES = ffi.BYTES, ffi.WORDS, ffi.INT64, ffi.FLOATS, ffi.DOUBLES
+
+Lower = Callable[[Space, int, Any], None]
+
+
+class BoundResource(NamedTuple):
+    """A resource of the host as one linker knows it."""
+
+    resource: HostResource
+    number: int
+
+
+Resources = Mapping[ResourceId, BoundResource]
+"""The host's resources; what is not in it is defined by the component."""
+
+
+class ValueMismatch(Exception):
+    """A Python value that is not of the WIT type. `path` is collected from the inside out."""
+
+    def __init__(self, expected: str, got: object) -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.got = got
+        self.path: list[str] = []
+
+    def under(self, step: str) -> ValueMismatch:
+        self.path.append(step)
+        return self
+
+    def describe(self, root: str) -> str:
+        if isinstance(self.got, _Note):
+            got = self.got
+        else:
+            got = _Note(f"got {_short(self.got)}")
+        return f"{root}{''.join(reversed(self.path))}: expected {self.expected}, {got}"
+
+
+class _Note(str):
+    """A ready text instead of a value."""
+
+    __slots__ = ()
+
+
+def _short(value: object) -> str:
+    text = repr(value) if len(str(type(value))) < 200 else type(value).__name__
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def lowerer(type: WitType, resources: Resources) -> Lower:
+    """The function that writes values of `type` into a space's memory."""
+    if isinstance(type, Primitive):
+        return _PRIMITIVES[type]
+    return _COMPOUND[type.__class__](type, resources)  # type: ignore[index]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Primitives
+
+
+def _integer(name: str, kind: int, low: int, high: int) -> Lower:
+    def lower(space: Space, index: int, value: Any) -> None:
+        if value.__class__ is not int and (value.__class__ is bool or not isinstance(value, int)):
+            raise ValueMismatch(name, value)
+        if not low <= value <= high:
+            raise ValueMismatch(f"{name} ({low} to {high})", value)
+        WORDS[index] = kind
+        INT64[index + 1] = value
+
+    def lower_unsigned(space: Space, index: int, value: Any) -> None:
+        if value.__class__ is not int and (value.__class__ is bool or not isinstance(value, int)):
+            raise ValueMismatch(name, value)
+        if not 0 <= value <= high:
+            raise ValueMismatch(f"{name} (0 to {high})", value)
+        WORDS[index] = kind
+        WORDS[index + 1] = value
+
+    return lower if low else lower_unsigned
+
+
+def _lower_bool(space: Space, index: int, value: Any) -> None:
+    if value.__class__ is not bool:
+        raise ValueMismatch("bool", value)
+    WORDS[index] = ffi.BOOL
+    WORDS[index + 1] = value
+
+
+def _lower_f32(space: Space, index: int, value: Any) -> None:
+    if value.__class__ is not float and (value.__class__ is bool or not isinstance(value, int | float)):
+        raise ValueMismatch("f32", value)
+    WORDS[index] = ffi.F32
+    FLOATS[2 * index + 2] = _as_float(value, "f32")
+
+
+def _lower_f64(space: Space, index: int, value: Any) -> None:
+    if value.__class__ is not float and (value.__class__ is bool or not isinstance(value, int | float)):
+        raise ValueMismatch("f64", value)
+    WORDS[index] = ffi.F64
+    DOUBLES[index + 1] = _as_float(value, "f64")
+
+
+def _as_float(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueMismatch(name, value) from None
+
+
+def _lower_char(space: Space, index: int, value: Any) -> None:
+    if not isinstance(value, str) or len(value) != 1:
+        raise ValueMismatch("char (text of one character)", value)
+    code = ord(value)
+    if 0xD800 <= code <= 0xDFFF:
+        raise ValueMismatch("char (no surrogate)", value)
+    WORDS[index] = ffi.CHAR
+    WORDS[index + 1] = code
+
+
+def _lower_string(space: Space, index: int, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ValueMismatch("string", value)
+    try:
+        raw = value.encode()
+    except UnicodeEncodeError:
+        raise ValueMismatch("string (no lone surrogates)", value) from None
+    size = len(raw)
+    address = space.take((size + 15) & ~7)
+    BYTES[address : address + size] = raw
+    WORDS[index] = ffi.STRING
+    WORDS[index + 1] = size
+    WORDS[index + 2] = address
+
+
+_INTEGERS = {
+    Primitive.S8: ("s8", ffi.S8, -(1 << 7), (1 << 7) - 1),
+    Primitive.U8: ("u8", ffi.U8, 0, (1 << 8) - 1),
+    Primitive.S16: ("s16", ffi.S16, -(1 << 15), (1 << 15) - 1),
+    Primitive.U16: ("u16", ffi.U16, 0, (1 << 16) - 1),
+    Primitive.S32: ("s32", ffi.S32, -(1 << 31), (1 << 31) - 1),
+    Primitive.U32: ("u32", ffi.U32, 0, (1 << 32) - 1),
+    Primitive.S64: ("s64", ffi.S64, -(1 << 63), (1 << 63) - 1),
+    Primitive.U64: ("u64", ffi.U64, 0, (1 << 64) - 1),
+}
+
+_PRIMITIVES: dict[Primitive, Lower] = {
+    Primitive.BOOL: _lower_bool,
+    Primitive.F32: _lower_f32,
+    Primitive.F64: _lower_f64,
+    Primitive.CHAR: _lower_char,
+    Primitive.STRING: _lower_string,
+    **{primitive: _integer(*spec) for primitive, spec in _INTEGERS.items()},
+}
+
+# ---------------------------------------------------------------------------------------------------------------
+# Lists
+
+
+def _list(type: ListType, resources: Resources) -> Lower:
+    if type.element is Primitive.U8:
+        return _lower_bytes
+    lower_element = lowerer(type.element, resources)
+    expected = "list"
+
+    def lower(space: Space, index: int, value: Any) -> None:
+        if not isinstance(value, list | tuple):
+            raise ValueMismatch(expected, value)
+        size = len(value)
+        address = space.take(ffi.VALUE_BYTES * size)
+        at = address >> 3
+        try:
+            for element in value:
+                lower_element(space, at, element)
+                at += 4
+        except ValueMismatch as mismatch:
+            raise mismatch.under(f"[{(at - (address >> 3)) // 4}]") from None
+        WORDS[index] = ffi.LIST
+        WORDS[index + 1] = size
+        WORDS[index + 2] = address
+
+    return lower
+
+
+_ONE_BYTE = bytes([ffi.U8, *([0] * (ffi.VALUE_BYTES - 1))])
+_STRIDE = 4096
+"""Bytes spread at one go: their component values fit the second-level cache."""
+_SPREAD = _ONE_BYTE * _STRIDE
+
+
+def _lower_bytes(space: Space, index: int, value: Any) -> None:
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise ValueMismatch("list<u8> as bytes", value)
+    size = value.nbytes if isinstance(value, memoryview) else len(value)
+    space.byte_values += size
+    if space.byte_values > MAX_BYTE_VALUES:
+        raise ValueMismatch(
+            f"at most {MAX_BYTE_VALUES} bytes of list<u8> in one value", _Note(f"got {space.byte_values} bytes")
+        )
+    address = space.take(ffi.VALUE_BYTES * size)
+    at = address
+    for start in range(0, size, _STRIDE):
+        part = value[start : start + _STRIDE]
+        spread = bytearray(_SPREAD if len(part) == _STRIDE else _ONE_BYTE * len(part))
+        spread[8 :: ffi.VALUE_BYTES] = part
+        BYTES[at : at + len(spread)] = spread
+        at += len(spread)
+    WORDS[index] = ffi.LIST
+    WORDS[index + 1] = size
+    WORDS[index + 2] = address
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Records, tuples, variants and their kin
+
+
+def _record(type: Record, resources: Resources) -> Lower:
+    fields = [(name, *ffi.name_constant(name), lowerer(field, resources)) for name, field in type.fields]
+    count = len(fields)
+    known = {name for name, _ in type.fields}
+
+    def lower(space: Space, index: int, value: Any) -> None:
+        if not isinstance(value, Mapping):
+            raise ValueMismatch("record as dict", value)
+        if len(value) != count or value.keys() != known:
+            raise _wrong_fields(known, value)
+        address = space.take(ffi.ENTRY_BYTES * count)
+        at = address >> 3
+        name = ""
+        try:
+            for name, size, place, lower_field in fields:
+                WORDS[at] = size
+                WORDS[at + 1] = place
+                lower_field(space, at + 2, value[name])
+                at += 6
+        except ValueMismatch as mismatch:
+            raise mismatch.under(f".{name}") from None
+        WORDS[index] = ffi.RECORD
+        WORDS[index + 1] = count
+        WORDS[index + 2] = address
+
+    return lower
+
+
+def _wrong_fields(known: set[str], value: Mapping[Any, Any]) -> ValueMismatch:
+    missing = sorted(known - set(value))
+    unknown = sorted(str(key) for key in value if key not in known)
+    parts = [f"{word} {', '.join(names)}" for word, names in (("without", missing), ("with unknown", unknown)) if names]
+    return ValueMismatch(f"record of {', '.join(sorted(known))}", _Note(f"got one {' and '.join(parts)}"))
+
+
+def _tuple(type: Tuple, resources: Resources) -> Lower:
+    items = [lowerer(item, resources) for item in type.items]
+    count = len(items)
+
+    def lower(space: Space, index: int, value: Any) -> None:
+        if not isinstance(value, tuple | list) or len(value) != count:
+            raise ValueMismatch(f"tuple of {count}", value)
+        address = space.take(ffi.VALUE_BYTES * count)
+        at = address >> 3
+        position = 0
+        try:
+            for position, lower_item in enumerate(items):
+                lower_item(space, at, value[position])
+                at += 4
+        except ValueMismatch as mismatch:
+            raise mismatch.under(f".{position}") from None
+        WORDS[index] = ffi.TUPLE
+        WORDS[index + 1] = count
+        WORDS[index + 2] = address
+
+    return lower
+
+
+def _variant(type: Variant, resources: Resources) -> Lower:
+    cases = {
+        name: (*ffi.name_constant(name), None if payload is None else lowerer(payload, resources))
+        for name, payload in type.cases
+    }
+    expected = f"variant {' | '.join(cases)}" if len(cases) <= 8 else f"variant of {len(cases)} cases"
+
+    def lower(space: Space, index: int, value: Any) -> None:
+        if not isinstance(value, Case):
+            raise ValueMismatch(f"{expected} as Case", value)
+        case = cases.get(value.name)
+        if case is None:
+            raise ValueMismatch(expected, value)
+        size, place, lower_payload = case
+        address = 0
+        if lower_payload is not None:
+            address = space.take(ffi.VALUE_BYTES)
+            try:
+                lower_payload(space, address >> 3, value.value)
+            except ValueMismatch as mismatch:
+                raise mismatch.under(f".{value.name}") from None
+        elif value.value is not None:
+            raise ValueMismatch(f"no payload for case {value.name}", value.value)
+        WORDS[index] = ffi.VARIANT
+        WORDS[index + 1] = size
+        WORDS[index + 2] = place
+        WORDS[index + 3] = address
+
+    return lower
+
+
+def _enum(type: Enum, resources: Resources) -> Lower:
+    names = {name: ffi.name_constant(name) for name in type.names}
+    expected = f"enum {' | '.join(names)}" if len(names) <= 8 else f"enum of {len(names)} names"
+
+    def lower(space: Space, index: int, value: Any) -> None:
+        place = names.get(value) if isinstance(value, str) else None
+        if place is None:
+            raise ValueMismatch(expected, value)
+        WORDS[index] = ffi.ENUM
+        WORDS[index + 1], WORDS[index + 2] = place
+
+    return lower
+
+
+def _flags(type: Flags, resources: Resources) -> Lower:
+    names = {name: ffi.name_constant(name) for name in type.names}
+
+    def lower(space: Space, index: int, value: Any) -> None:
+        if not isinstance(value, AbstractSet):
+            raise ValueMismatch("flags as frozenset", value)
+        if not value <= names.keys():
+            raise ValueMismatch(f"flags of {', '.join(names)}", value)
+        address = space.take(16 * len(value))
+        at = address >> 3
+        for name in value:
+            WORDS[at], WORDS[at + 1] = names[name]
+            at += 2
+        WORDS[index] = ffi.FLAGS
+        WORDS[index + 1] = len(value)
+        WORDS[index + 2] = address
+
+    return lower
+
+
+def _option(type: Option, resources: Resources) -> Lower:
+    lower_some = lowerer(type.some, resources)
+    nested = isinstance(type.some, Option)
+
+    def lower(space: Space, index: int, value: Any) -> None:
+        address = 0
+        if value is not None:
+            if nested:
+                if not isinstance(value, Some):
+                    raise ValueMismatch("None or Some(value)", value)
+                value = value.value
+            address = space.take(ffi.VALUE_BYTES)
+            lower_some(space, address >> 3, value)
+        WORDS[index] = ffi.OPTION
+        WORDS[index + 1] = address
+
+    return lower
+
+
+def _result(type: Result, resources: Resources) -> Lower:
+    lower_ok = None if type.ok is None else lowerer(type.ok, resources)
+    lower_err = None if type.err is None else lowerer(type.err, resources)
+
+    def lower(space: Space, index: int, value: Any) -> None:
+        good = isinstance(value, Ok)
+        if not good and not isinstance(value, Err):
+            raise ValueMismatch("Ok(value) or Err(value)", value)
+        lower_payload = lower_ok if good else lower_err
+        address = 0
+        if lower_payload is not None:
+            address = space.take(ffi.VALUE_BYTES)
+            try:
+                lower_payload(space, address >> 3, value.value)
+            except ValueMismatch as mismatch:
+                raise mismatch.under(".ok" if good else ".err") from None
+        elif value.value is not None:
+            raise ValueMismatch(f"{'Ok' if good else 'Err'}() without value", value)
+        WORDS[index] = ffi.RESULT
+        WORDS[index + 1] = good
+        WORDS[index + 2] = address
+
+    return lower
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Resources
+
+
+def _own(type: Own, resources: Resources) -> Lower:
+    bound = resources.get(type.resource)
+    if bound is None:
+        return _component_handle(type.resource, consume=True)
+    resource, number = bound
+
+    def lower(space: Space, index: int, value: Any) -> None:
+        handle = space.new_handle(value, resource, number)
+        space.anys.append(handle)
+        WORDS[index] = ffi.RESOURCE
+        WORDS[index + 1] = handle
+
+    return lower
+
+
+def _borrow(type: Borrow, resources: Resources) -> Lower:
+    bound = resources.get(type.resource)
+    if bound is None:
+        return _component_handle(type.resource, consume=False)
+    resource, number = bound
+
+    def lower(space: Space, index: int, value: Any) -> None:
+        handle = space.new_handle(value, resource, number)
+        space.lent.append(handle)
+        WORDS[index] = ffi.RESOURCE
+        WORDS[index + 1] = handle
+
+    return lower
+
+
+def _component_handle(resource: ResourceId, consume: bool) -> Lower:
+    expected = f"a {resource} of this sandbox"
+
+    def lower(space: Space, index: int, value: Any) -> None:
+        if not isinstance(value, ComponentResource) or value.space is not space or not value.address:
+            raise ValueMismatch(expected, value)
+        if value.name != str(resource):
+            raise ValueMismatch(expected, value)
+        WORDS[index] = ffi.RESOURCE
+        WORDS[index + 1] = value.address
+        if consume:
+            space.consumed.append(value)
+
+    return lower
+
+
+_COMPOUND: Mapping[Any, Callable[[Any, Resources], Lower]] = {
+    ListType: _list,
+    Record: _record,
+    Tuple: _tuple,
+    Variant: _variant,
+    Enum: _enum,
+    Flags: _flags,
+    Option: _option,
+    Result: _result,
+    Own: _own,
+    Borrow: _borrow,
+}
+
+# ---------------------------------------------------------------------------------------------------------------
+# Results of host functions
+
+
+def result_lowerer(type: WitType | None, resources: Resources) -> Lower:
+    """The function that writes the result of a host function where wasmtime takes it over."""
+    if type is None:
+        return _lower_nothing
+    if _is_flat(type):
+        return lowerer(type, resources)
+    if isinstance(type, Own):
+        return _direct_own(resources[type.resource])
+    general = _cloned(lowerer(type, resources))
+    if isinstance(type, Result):
+        return _direct_result(type, resources, general)
+    if isinstance(type, Option) and not isinstance(type.some, Option):
+        return _direct_option(type, resources, general)
+    return general
+
+
+def _is_flat(type: WitType | None) -> bool:
+    """Whether values of the type are complete in their 4 words."""
+    return type is None or (isinstance(type, Primitive) and type is not Primitive.STRING)
+
+
+def _lower_nothing(space: Space, index: int, value: Any) -> None:
+    pass
+
+
+def _direct_own(bound: BoundResource) -> Lower:
+    resource, number = bound
+
+    def lower(space: Space, index: int, value: Any) -> None:
+        WORDS[index + 1] = space.new_handle(value, resource, number)
+        WORDS[index] = ffi.RESOURCE
+
+    return lower
+
+
+def _cloned(lower_inside: Lower) -> Lower:
+    def lower(space: Space, index: int, value: Any) -> None:
+        mark = space.mark()
+        try:
+            address = space.take(ffi.VALUE_BYTES)
+            lower_inside(space, address >> 3, value)
+            ffi.val_clone(address, index << 3)
+            space.settle()
+        except BaseException:
+            space.undo()
+            raise
+        finally:
+            space.rewind(mark)
+
+    return lower
+
+
+def _direct_result(type: Result, resources: Resources, general: Lower) -> Lower:
+    """A result whose good side is nothing, flat or a handle needs no clone."""
+    ok = type.ok
+    if not (_is_flat(ok) or isinstance(ok, Own)):
+        return general
+    lower_ok = None if ok is None else result_lowerer(ok, resources)
+
+    def lower(space: Space, index: int, value: Any) -> None:
+        if value.__class__ is not Ok:
+            return general(space, index, value)
+        if lower_ok is None:
+            if value.value is not None:
+                return general(space, index, value)
+            WORDS[index + 2] = 0
+        else:
+            scratch = space.base + SCRATCH
+            try:
+                lower_ok(space, scratch, value.value)
+            except ValueMismatch as mismatch:
+                raise mismatch.under(".ok") from None
+            WORDS[index + 2] = ffi.val_new(scratch << 3)
+        WORDS[index + 1] = 1
+        WORDS[index] = ffi.RESULT
+        return None
+
+    return lower
+
+
+def _direct_option(type: Option, resources: Resources, general: Lower) -> Lower:
+    def lower(space: Space, index: int, value: Any) -> None:
+        if value is None:
+            WORDS[index + 1] = 0
+            WORDS[index] = ffi.OPTION
+        else:
+            general(space, index, value)
+
+    return lower
+
+
+def lower_arguments(lowers: Sequence[Lower], space: Space, address: int, args: Sequence[Any]) -> None:
+    """Writes the arguments of a call from `address` on. Raises `ValueMismatch` with the argument's place."""
+    index = address >> 3
+    position = 0
+    try:
+        for position, lower in enumerate(lowers):
+            lower(space, index, args[position])
+            index += 4
+    except ValueMismatch as mismatch:
+        raise mismatch.under(f".{position}") from None
