@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,8 +45,8 @@ class Diary:
 
 
 @pytest.fixture
-def diary() -> Iterator[Diary]:
-    yield Diary()
+def diary() -> Diary:
+    return Diary()
 
 
 def fake_hosts(*behaviours: str) -> Callable[[UpSettings, str, str, Path], list[str]]:
