@@ -96,6 +96,10 @@ class Subscription:
         """No further message is delivered. Idempotent; never fails."""
         await self._connection._unsubscribe(self)
 
+    async def drain(self, *, deadline: float) -> None:
+        """As `unsubscribe`, but messages that are on their way are still delivered, until `deadline` (loop time)."""
+        await self._connection._drain(self, deadline)
+
     async def _deliver(self, message: Message) -> None:
         try:
             self._callback(message)
@@ -482,6 +486,20 @@ class Connection:
                 await raw.unsubscribe()
             except (nats.errors.Error, OSError) as error:
                 _log.debug("Unsubscribing from %s: %s", subscription.subject, error)
+
+    async def _drain(self, subscription: Subscription, deadline: float) -> None:
+        self._subscriptions.pop(subscription, None)
+        raw = subscription._raw
+        if raw is not None and self._client.is_connected and not self._closing:
+            try:
+                await self._client._send_unsubscribe(raw._id)
+                # The server answers in order: whatever it sent before is here when our own message is.
+                await self.flush(deadline=deadline)
+                while raw.pending_msgs and asyncio.get_running_loop().time() < deadline:
+                    await asyncio.sleep(0)
+            except (nats.errors.Error, OSError, TrellisError) as error:
+                _log.debug("Draining %s: %s", subscription.subject, error)
+        await self._unsubscribe(subscription)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

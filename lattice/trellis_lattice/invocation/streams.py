@@ -20,6 +20,7 @@ from trellis_lattice.invocation.frames import CHUNK, HEAD_SIZE, WINDOW, Frame, K
 from trellis_lattice.invocation.headers import is_no_responders
 from trellis_lattice.invocation.tasks import Tasks
 from trellis_lattice.streams import BytesBody, ByteStream, Fields, Pipe
+from trellis_lattice.wit.cbor import dumps, loads
 
 __all__ = ["INLINE", "MAX_MESSAGE", "Incoming", "Outgoing", "StreamHub"]
 
@@ -285,12 +286,12 @@ class StreamHub:
         self.outgoing.add(outgoing)
         opened(outgoing)
         ref = StreamRef(payload[:head], more=outgoing.subject, host=self.host, size=len(payload))
-        return frames.dumps(ref.to_wire())
+        return dumps(ref.to_wire())
 
     async def lift_message(self, payload: bytes, deadline: float) -> bytes:
         """The inverse: waits for all parts. Raises `PeerMisbehaved`, `RequestInvalid`, or the stream's error."""
         try:
-            ref = StreamRef.from_wire(frames.loads(payload))
+            ref = StreamRef.from_wire(loads(payload))
         except ValueError as error:
             raise PeerMisbehaved(f"A message in parts is not {error}.") from None
         check_size(ref.size or 0)

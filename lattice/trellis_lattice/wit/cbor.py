@@ -10,7 +10,7 @@ to a component costs 32 times their size, and cannot be interrupted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import cbor2
 
@@ -21,12 +21,10 @@ from trellis_lattice.wit._compile import MAX_BYTES, Mismatch, Pass, TooManyBytes
 from trellis_lattice.wit.render import type_text
 from trellis_lattice.wit.types import FuncType, ResourceId, WitType
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "Codec", "Crossing", "DataOnly", "FuncCodec", "codec_of", "dumps", "loads"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "Codec", "Crossing", "DataOnly", "FuncCodec", "dumps", "loads"]
 
 MAX_DEPTH = 64
 """Deepest nesting of CBOR containers that is read."""
-
-_CACHE_SIZE = 4096
 
 
 class Crossing(Protocol):
@@ -190,30 +188,6 @@ class FuncCodec:
 def _as_peers(error: RequestInvalid) -> TrellisError:
     """A result that cannot be sent is the callee's fault, except for its size."""
     return error if "limit" in error.fields else PeerMisbehaved(error.message, **error.fields)
-
-
-class _Kept(NamedTuple):
-    type: FuncType
-    codec: FuncCodec
-
-
-_by_identity: dict[int, _Kept] = {}
-_by_value: dict[FuncType, FuncCodec] = {}
-
-
-def codec_of(type: FuncType) -> FuncCodec:
-    """The codec of a function type, compiled at its first use. Bounded memory; cheap for the same object."""
-    kept = _by_identity.get(id(type))
-    if kept is not None and kept.type is type:
-        return kept.codec
-    if len(_by_identity) >= _CACHE_SIZE:
-        _by_identity.clear()
-        _by_value.clear()
-    codec = _by_value.get(type)
-    if codec is None:
-        codec = _by_value[type] = FuncCodec(type)
-    _by_identity[id(type)] = _Kept(type, codec)
-    return codec
 
 
 def _refuse(family: type[TrellisError], what: str, error: Mismatch) -> NoReturn:
