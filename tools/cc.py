@@ -8,9 +8,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tools.interfaces import Interface
 from tools.wrap import wrap
 
 __all__ = ["compile_component"]
@@ -22,14 +23,19 @@ _FLAGS = (
 )
 
 
-def compile_component(source: Path, include: Sequence[Path] = ()) -> bytes:
-    """The component made of one C file. Raises CalledProcessError where the compiler refuses it."""
+def compile_component(
+    source: Path, include: Sequence[Path] = (), interfaces: Mapping[str, Interface] | None = None
+) -> bytes:
+    """The component made of one C file. `interfaces`: what it uses besides WASI, by full name.
+
+    Raises CalledProcessError where the compiler refuses it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         core = Path(folder) / "core.wasm"
         includes = [f"-I{path}" for path in include]
         command = [sys.executable, "-m", "ziglang", "cc", *_FLAGS, *includes, "-o", str(core), str(source)]
         subprocess.run(command, check=True)
-        return wrap(core.read_bytes())
+        return wrap(core.read_bytes(), interfaces)
 
 
 def main(arguments: list[str]) -> int:
