@@ -495,9 +495,9 @@ class Connection:
                 await self._client._send_unsubscribe(raw._id)
                 # The server answers in order: whatever it sent before is here when our own message is.
                 await self.flush(deadline=deadline)
-                while raw.pending_msgs and asyncio.get_running_loop().time() < deadline:
-                    await asyncio.sleep(0)
-            except (nats.errors.Error, OSError, TrellisError) as error:
+                async with asyncio.timeout_at(deadline):
+                    await raw._pending_queue.join()
+            except (nats.errors.Error, OSError, TimeoutError, TrellisError) as error:
                 _log.debug("Draining %s: %s", subscription.subject, error)
         await self._unsubscribe(subscription)
 

@@ -64,7 +64,7 @@ _LEAVE_TIMEOUT = 1.0
 class _Running:
     """One accepted call."""
 
-    __slots__ = ("_announce", "_loop", "_task", "_timer", "answered", "deadline", "ended_by", "started")
+    __slots__ = ("_announce", "_loop", "_task", "_timer", "answered", "begun", "deadline", "ended_by", "started")
 
     def __init__(self, deadline: float, announce: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
         self.deadline = deadline
@@ -73,6 +73,8 @@ class _Running:
         self.started = False
         """The service has been asked: from here on the call may have effects."""
         self.answered = False
+        self.begun = False
+        """Its task has run at all."""
         self._announce = announce
         self._loop = loop
         self._task: asyncio.Task[Any] | None = None
@@ -168,10 +170,19 @@ class Serving:
             loop = asyncio.get_running_loop()
             running = _Running(loop.time() + head.remaining_ms / 1000, lambda: self._announce(reply), loop)
             self._running[reply] = running
-            running.begin(self._tasks.spawn(self._run(message, head, running, instance)))
+            task = self._tasks.spawn(self._run(message, head, running, instance))
+            running.begin(task)
+            task.add_done_callback(lambda _: self._ended(reply, running))
+
+    def _ended(self, reply: str, running: _Running) -> None:
+        running.end()
+        del self._running[reply]
+        if not running.begun and running.ended_by is not None:
+            self._refuse(reply, Unavailable(f"{self.target!r} is leaving this host.", retry_after=1.0))
 
     async def _run(self, message: Message, head: RequestHead, running: _Running, instance: HeldInstance | None) -> None:
         """The whole way of one call, from its message to the end of its answer."""
+        running.begun = True
         server, reply = self._server, message.reply
         crossing = ServedCrossing(server.hub, running.deadline, server.resources, self.target, self._service, instance)
         try:
@@ -192,8 +203,6 @@ class Serving:
             crossing.close_outgoing()
             await self._fail(reply, _crashed(self.target, error))
         finally:
-            running.end()
-            del self._running[reply]
             await crossing.close_incoming()
 
     async def _execute(
