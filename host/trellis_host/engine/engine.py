@@ -82,7 +82,7 @@ class Engine:
         )
         self._components: weakref.WeakValueDictionary[str, Component] = weakref.WeakValueDictionary()
         self._loads: dict[str, _Load] = {}
-        self._workers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trellis-compile")
+        self._workers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="trellis-compile")
         self._closed = False
 
     async def load(self, wasm: bytes, *, progress: LoadProgress | None = None) -> Component:
@@ -120,7 +120,7 @@ class Engine:
                 listener(phase)
 
         compiled, pooled = await loop.run_in_executor(
-            self._workers, self._compile_or_find, wasm, digest, partial(loop.call_soon_threadsafe, tell)
+            self._workers, self._compile_or_find, wasm, digest, lambda phase: loop.call_soon_threadsafe(tell, phase)
         )
         component = Component(self, compiled, digest, len(wasm), pooled)
         self._components[digest] = component
@@ -222,8 +222,8 @@ def _enable_faulthandler() -> None:
     out-of-bounds access of any component kills the process."""
     if faulthandler.is_enabled():
         return
-    for stream in (sys.stderr, sys.__stderr__):
-        with contextlib.suppress(AttributeError, ValueError, OSError, RuntimeError):
+    for stream in filter(None, (sys.stderr, sys.__stderr__)):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
             faulthandler.enable(file=stream)
             return
     faulthandler.enable(file=os.open(os.devnull, os.O_WRONLY))

@@ -105,10 +105,7 @@ def _as_failure(bound: Any, error: BaseException) -> BaseException:
 # The arguments of all callbacks are plain addresses; `args` and `results` become indices of words.
 
 
-@ffi.SyncCallback
-def HOST_CALL(
-    data: int, ctx: int, type: int, args: int, nargs: int, results: int, nresults: int
-) -> int:
+def _host_call(data: int, ctx: int, type: int, args: int, nargs: int, results: int, nresults: int) -> int:
     bound = sandbox = None
     try:
         sandbox = SANDBOXES[ctx]
@@ -119,8 +116,7 @@ def HOST_CALL(
         return _failed(sandbox, bound, error)
 
 
-@ffi.AsyncCallback
-def HOST_WAIT(
+def _host_wait(
     data: int,
     ctx: int,
     type: int,
@@ -148,8 +144,7 @@ def HOST_WAIT(
         WORDS[error_out >> 3] = _failed(sandbox, bound, error)
 
 
-@ffi.Destructor
-def DESTRUCTOR(data: int, ctx: int, rep: int) -> int:
+def _destructor(data: int, ctx: int, rep: int) -> int:
     """The component dropped an owned handle."""
     sandbox = None
     try:
@@ -221,7 +216,6 @@ def _retrieve(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
-@ffi.PollCallback
 def _poll(env: int) -> bool:
     """wasmtime asks, inside a poll, whether the answer is there."""
     pending = _pendings.get(env)
@@ -239,7 +233,12 @@ def _poll(env: int) -> bool:
         return False
 
 
-_POLL_ADDRESS = ffi.callback_address(_poll)
+# The entry points for C: made once, never collected.
+HOST_CALL = ffi.SyncCallback(_host_call)
+HOST_WAIT = ffi.AsyncCallback(_host_wait)
+DESTRUCTOR = ffi.Destructor(_destructor)
+_POLL = ffi.PollCallback(_poll)
+_POLL_ADDRESS = ffi.callback_address(_POLL)
 
 
 def drop_left_over(sandbox: Sandbox) -> list[tuple[HostResource, BaseException]]:

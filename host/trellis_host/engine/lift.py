@@ -41,7 +41,7 @@ def lifter(type: WitType, resources: Resources) -> Lift:
     """The function that reads values of `type`."""
     if isinstance(type, Primitive):
         return _PRIMITIVES[type]
-    return _COMPOUND[type.__class__](type, resources)  # type: ignore[index]
+    return _COMPOUND[type.__class__](type, resources)
 
 
 def owns_memory(type: WitType | None) -> bool:
@@ -118,7 +118,7 @@ def _scalars(view: Any, per_word: int) -> Lift:
     def lift(space: Space, index: int) -> list[Any]:
         size = WORDS[index + 1]
         first = ((WORDS[index + 2] >> 3) + 1) * per_word
-        return view[first : first + step * size : step].tolist() if size else []  # type: ignore[no-any-return]
+        return view[first : first + step * size : step].tolist() if size else []
 
     return lift
 

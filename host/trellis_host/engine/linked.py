@@ -96,10 +96,10 @@ class LinkedComponent:
         self._nothing = Export(name, "", "instantiation", FuncType(()), resources, None)
 
     def __del__(self) -> None:
-        registered = getattr(self, "_registered", ())
-        self._linker = None
-        for number in registered:
-            imports.unregister(number)
+        if hasattr(self, "_registered"):
+            del self._linker  # it knows the numbers
+            for number in self._registered:
+                imports.unregister(number)
 
     @property
     def exports(self) -> Mapping[str, InterfaceType]:

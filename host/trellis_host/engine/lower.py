@@ -69,10 +69,7 @@ class ValueMismatch(Exception):
         return self
 
     def describe(self, root: str) -> str:
-        if isinstance(self.got, _Note):
-            got = self.got
-        else:
-            got = _Note(f"got {_short(self.got)}")
+        got = self.got if isinstance(self.got, _Note) else f"got {_short(self.got)}"
         return f"{root}{''.join(reversed(self.path))}: expected {self.expected}, {got}"
 
 
@@ -91,7 +88,7 @@ def lowerer(type: WitType, resources: Resources) -> Lower:
     """The function that writes values of `type` into a space's memory."""
     if isinstance(type, Primitive):
         return _PRIMITIVES[type]
-    return _COMPOUND[type.__class__](type, resources)  # type: ignore[index]
+    return _COMPOUND[type.__class__](type, resources)
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -101,8 +101,8 @@ class Sandbox(Space):
         if self.pending is not None:
             self.pending.cancel()
         if self.kept:
-            for resource in tuple(self.kept):
-                self.forget(resource)
+            for kept in tuple(self.kept):
+                self.forget(kept)
         ffi.store_delete(self._store)
         del SANDBOXES[self.ctx]
         self.release_memory()

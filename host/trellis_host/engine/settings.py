@@ -51,7 +51,7 @@ class EngineSettings:
                 raise ConfigError(f"Engine setting {key} must be above 0.", key=key, value=getattr(self, key))
         if self.async_stack < self.max_wasm_stack + 256 * 1024:
             raise ConfigError(
-                f"Engine setting async_stack is {self.async_stack} bytes, with {self.max_wasm_stack} for the component.",
+                f"Engine setting async_stack ({self.async_stack} bytes) is too close to max_wasm_stack.",
                 remedy="Leave at least 256 KiB above max_wasm_stack for host functions.",
                 key="async_stack",
                 value=self.async_stack,
