@@ -3,6 +3,7 @@
 from trellis_lattice.streams import ByteStream
 from trellis_lattice.wit.values import Err, Ok, Some
 
+from .context import HostContext, Shared
 from .declare import constructor, function, method, provides, static
 from .listeners import BoundListeners, Listeners
 from .provider import CurrentCall, Health, Provider, ProviderContext, ProviderLink, current_call
@@ -32,6 +33,7 @@ __all__ = [
     "CurrentCall",
     "Err",
     "Health",
+    "HostContext",
     "Listeners",
     "NamedResource",
     "Ok",
@@ -41,6 +43,7 @@ __all__ = [
     "ProviderLink",
     "ProviderRunner",
     "Resource",
+    "Shared",
     "Some",
     "VariantCase",
     "char",

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trellis_lattice.errors import ConfigError, NotFound
 from trellis_lattice.names import InterfaceName
-from trellis_lattice.wit.types import FuncType, InterfaceType, Own, ResourceId, WitType
+from trellis_lattice.wit.types import FuncType, InterfaceType, ResourceId, WitType
 
 from .convert import Convert
 from .declare import Declared, declared, interfaces_of, methods_of
 from .kebab import kebab
-from .reflect import Codec, ResourceCodec, Scope, codec_of, hints_of, resource_id
+from .reflect import Codec, Scope, codec_of, hints_of, resource_id
 from .wit_types import NamedResource, Resource
 
 __all__ = ["Compiled", "CompiledProvider", "compile_provider"]
@@ -22,14 +22,13 @@ __all__ = ["Compiled", "CompiledProvider", "compile_provider"]
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """One function. `on_resource`: a method of the resource itself; `drops`: ends a resource."""
+    """One function. `on_resource`: a method of the resource itself, not of the provider."""
 
     type: FuncType
     python_name: str
     args_in: Sequence[Convert | None]
     result_out: Convert | None
     on_resource: bool = False
-    drops: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +54,15 @@ class CompiledProvider:
         )
 
 
-def compile_provider(cls: type[Any], handles: ResourceCodec) -> CompiledProvider:
-    """Reflects a provider class. Raises `ConfigError` for what WIT cannot say."""
+def compile_provider(cls: type[Any], made: Callable[[Resource], None]) -> CompiledProvider:
+    """Reflects a provider class; `made` is told every resource that a function returns.
+
+    Raises `ConfigError` for what WIT cannot say.
+    """
     functions: dict[InterfaceName, dict[str, Compiled]] = {name: {} for name in interfaces_of(cls)}
     met: dict[ResourceId, type[Resource] | type[NamedResource]] = {}
     for item in declared(cls):
-        _add(functions, item, _compile(cls, item, handles, met))
+        _add(functions, item, _compile(cls, item, made, met))
     compiled_resources: set[ResourceId] = set()
     while open_resources := [(id, kind) for id, kind in met.items() if id not in compiled_resources]:
         for id, kind in open_resources:
@@ -68,15 +70,13 @@ def compile_provider(cls: type[Any], handles: ResourceCodec) -> CompiledProvider
             home = next((name for name in functions if name.unversioned == id.interface), None)
             if home is not None and issubclass(kind, Resource):
                 for item in methods_of(kind, home):
-                    _add(functions, item, _compile(kind, item, handles, met, on_resource=True))
-                functions[home][f"[resource-drop]{id.name}"] = _drop(id)
+                    _add(functions, item, _compile(kind, item, made, met, on_resource=True))
     return CompiledProvider(functions, {str(name): _interface(name, functions[name], met) for name in functions})
 
 
 def _interface(name: InterfaceName, functions: Mapping[str, Compiled], met: Mapping[ResourceId, Any]) -> InterfaceType:
     resources = tuple(sorted(id.name for id in met if id.interface == name.unversioned))
-    callable_ = {key: compiled.type for key, compiled in functions.items() if not compiled.drops}
-    return InterfaceType(str(name), callable_, resources)
+    return InterfaceType(str(name), {key: compiled.type for key, compiled in functions.items()}, resources)
 
 
 def _add(functions: Mapping[InterfaceName, dict[str, Compiled]], item: Declared, compiled: Compiled) -> None:
@@ -96,14 +96,14 @@ def _wit_name(item: Declared) -> str:
 def _compile(
     cls: type[Any],
     item: Declared,
-    handles: ResourceCodec,
+    made: Callable[[Resource], None],
     met: dict[ResourceId, type[Resource] | type[NamedResource]],
     *,
     on_resource: bool = False,
 ) -> Compiled:
     where = f"{cls.__name__}.{item.python_name}"
     hints = hints_of(item.call, where)
-    scope = Scope(item.interface.unversioned, handles, met)
+    scope = Scope(item.interface.unversioned, made, met)
     params: list[tuple[str, WitType]] = []
     converters: list[Convert | None] = []
     for position, parameter in enumerate(inspect.signature(item.call).parameters.values()):
@@ -150,7 +150,3 @@ def _result(hints: Mapping[str, Any], where: str, scope: Scope) -> Codec | None:
         return None
     scope.position = "result"
     return codec_of(annotation, f"{where} → result", scope)
-
-
-def _drop(id: ResourceId) -> Compiled:
-    return Compiled(FuncType((("self", Own(id)),)), "", (None,), None, drops=True)

@@ -10,12 +10,12 @@ import enum
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
-from trellis_lattice.errors import RequestInvalid
+from trellis_lattice.errors import RequestInvalid, Unavailable
 from trellis_lattice.invocation.api import Handle
 from trellis_lattice.wit.types import Primitive
 from trellis_lattice.wit.values import Case, Err, Ok, Some
 
-from .wit_types import NamedResource, VariantCase
+from .wit_types import NamedResource, Resource, VariantCase
 
 __all__ = ["Convert"]
 
@@ -289,5 +289,28 @@ def named_out(cls: type[NamedResource], type: str, where: str) -> Convert:
         if not isinstance(value, cls):
             wrong(where, cls.__name__, value)
         return Handle("", value.name, type)
+
+    return out
+
+
+def resource_in(cls: type[Resource], type: str) -> Convert:
+    def convert(value: Any) -> Resource:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, Handle):
+            raise Unavailable(
+                f"The resource {type} {value.id} does not live here.", remedy="Make it again.", reason="owner-gone"
+            )
+        raise RequestInvalid(f"Expected a resource {type}, got {value.__class__.__name__}.")
+
+    return convert
+
+
+def resource_out(cls: type[Resource], made: Callable[[Resource], None], where: str) -> Convert:
+    def out(value: Any) -> Resource:
+        if isinstance(value, cls):
+            made(value)
+            return value
+        wrong(where, cls.__name__, value)
 
     return out

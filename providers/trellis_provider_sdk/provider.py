@@ -12,7 +12,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from trellis_lattice.bus.connection import Connection
 from trellis_lattice.errors import TrellisError
+from trellis_lattice.tracing import Tracing
 from trellis_lattice.wit.types import FuncType
 
 from .listeners import Listeners
@@ -100,8 +102,11 @@ class ProviderContext(Protocol):
     def listeners(self) -> Listeners: ...
 
     @property
-    def nats(self) -> Any:
-        """The host's NATS connection; None where the host has none."""
+    def tracing(self) -> Tracing: ...
+
+    @property
+    def connection(self) -> Connection:
+        """The host's connection to NATS."""
 
     def shared(self, kind: type[S], make: Callable[[], S]) -> S:
         """The one `kind` that all provider instances of this host share, made by the first who asks."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from trellis_lattice.errors import ConfigError
 from trellis_lattice.streams import ByteStream
@@ -24,7 +24,7 @@ from .convert import Convert
 from .kebab import kebab
 from .wit_types import OWNED, NamedResource, Resource, VariantCase
 
-__all__ = ["Codec", "ResourceCodec", "Scope", "codec_of", "hints_of", "resource_id"]
+__all__ = ["Codec", "Scope", "codec_of", "hints_of", "resource_id"]
 
 _PLAIN: Mapping[object, wit.Primitive] = {
     str: wit.Primitive.STRING,
@@ -43,23 +43,16 @@ class Codec:
     to_wit: Convert
 
 
-class ResourceCodec(Protocol):
-    """Turns resources of this provider instance into handles and back."""
-
-    def from_handle(self, type: str) -> Convert: ...
-
-    def to_handle(self, cls: type[Resource], type: str) -> Convert: ...
-
-
 @dataclass(slots=True)
 class Scope:
     """Where an annotation stands. `interface`: unversioned, defines resources that name no other.
 
+    `made` is told every resource that goes out;
     `resources` collects the resource classes that were met; `position` is `param` or `result`.
     """
 
     interface: str
-    handles: ResourceCodec
+    made: Callable[[Resource], None]
     resources: dict[wit.ResourceId, type[Resource] | type[NamedResource]]
     position: Literal["param", "result"] = "param"
 
@@ -258,7 +251,7 @@ def _resource(cls: type[Resource] | type[NamedResource], where: str, scope: Scop
     type = wit.Borrow(id) if scope.position == "param" else wit.Own(id)
     if issubclass(cls, NamedResource):
         return Codec(type, convert.named_in(cls, str(id)), convert.named_out(cls, str(id), where))
-    return Codec(type, scope.handles.from_handle(str(id)), scope.handles.to_handle(cls, str(id)))
+    return Codec(type, convert.resource_in(cls, str(id)), convert.resource_out(cls, scope.made, where))
 
 
 def _refused(annotation: Any, where: str) -> ConfigError:

@@ -8,6 +8,7 @@ runner is made. Links are applied one at a time.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,9 +20,7 @@ from trellis_lattice.wit.types import FuncType, InterfaceType
 
 from .compiled import Compiled, compile_provider
 from .convert import Convert
-from .handles import Handles
 from .provider import CurrentCall, Health, Provider, ProviderContext, ProviderLink, bind_current
-from .resources import Resources
 from .wit_types import Resource
 
 __all__ = ["ProviderRunner", "describe"]
@@ -44,16 +43,17 @@ class _Prepared:
 class ProviderRunner:
     """Runs one provider and is the `Service` that answers for it.
 
-    `instance`: the id that handles of its resources carry. A host calls it in the process; the lattice's server
-    serves it on NATS. Raises `ConfigError` if the class cannot be expressed in WIT.
+    A host calls it in the process; the lattice's server serves it on NATS, and turns its resources into handles
+    there. Whoever holds a resource for others tells `release` when nobody does any more.
+    Raises `ConfigError` if the class cannot be expressed in WIT.
     """
 
-    def __init__(self, provider: Provider, ctx: ProviderContext, instance: str) -> None:
+    def __init__(self, provider: Provider, ctx: ProviderContext) -> None:
         self.provider = provider
         self.ctx = ctx
         self._log = ctx.log
-        self._resources = Resources(instance, self._dispose)
-        self._compiled = compile_provider(type(provider), Handles(self._resources))
+        self._resources: weakref.WeakSet[Resource] = weakref.WeakSet()
+        self._compiled = compile_provider(type(provider), self._resources.add)
         self._prepared: dict[tuple[str, str], _Prepared] = {}
         self._links: dict[tuple[str, str, str, str, str], ProviderLink] = {}
         self._configs: dict[tuple[str, str, str], Mapping[str, str]] = {}
@@ -91,7 +91,8 @@ class ProviderRunner:
         except TrellisError as error:
             self._log.warning("Draining %s failed: %s", self.ctx.provider_id, error)
         finally:
-            self._resources.clear()
+            for resource in list(self._resources):
+                self.release(resource)
             try:
                 await self._guarded(self.provider.stop(), "stop")
             except TrellisError as error:
@@ -151,6 +152,19 @@ class ProviderRunner:
         finally:
             unbind()
 
+    @property
+    def has_capacity(self) -> bool:
+        """Whether a call would start at once: a provider bounds itself."""
+        return not self._stopped
+
+    def release(self, value: object) -> None:
+        """Closes a resource that nobody holds any more, beside the caller; `stop` waits for it. Idempotent."""
+        if isinstance(value, Resource) and value in self._resources:
+            self._resources.discard(value)
+            task = asyncio.get_running_loop().create_task(self._close(value), name="close-resource")
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
     def _find(self, interface: str, function: str) -> _Prepared:
         found = self._prepared.get((interface, function))
         return found if found is not None else self._prepare(interface, function)
@@ -159,14 +173,15 @@ class ProviderRunner:
         compiled = self._compiled.find(InterfaceName.parse(interface), function, self.ctx.provider_id)
         needs_in = any(compiled.args_in)
         found = _Prepared(
-            compiled.type, self._callable(compiled), compiled.args_in if needs_in else None, compiled.result_out
+            compiled.type,
+            self._callable(compiled),
+            compiled.args_in if needs_in else None,
+            compiled.result_out,
         )
         self._prepared[(interface, function)] = found
         return found
 
     def _callable(self, compiled: Compiled) -> Callable[..., Awaitable[Any]]:
-        if compiled.drops:
-            return self._drop
         if compiled.on_resource:
             name = compiled.python_name
 
@@ -176,9 +191,6 @@ class ProviderRunner:
             return call
         method: Callable[..., Awaitable[Any]] = getattr(self.provider, compiled.python_name)
         return method
-
-    async def _drop(self, handle: Any) -> None:
-        self._resources.drop(handle.id)
 
     def _config(self, call: Call) -> Mapping[str, str]:
         key = (call.source, call.link_name, call.interface)
@@ -200,12 +212,6 @@ class ProviderRunner:
             ):
                 return link.target_config
         return _NO_CONFIG
-
-    def _dispose(self, resource: Resource) -> None:
-        """Closes a resource beside the call that ended it; `stop` waits for those still under way."""
-        task = asyncio.get_running_loop().create_task(self._close(resource), name="close-resource")
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
 
     async def _close(self, resource: Resource) -> None:
         try:
@@ -238,5 +244,4 @@ _MAX_CONFIGS = 4096
 
 def describe(cls: type[Provider]) -> Mapping[str, InterfaceType]:
     """The interfaces of a provider class as types, without making one. Raises `ConfigError`."""
-    nowhere = Resources("", lambda _: None)
-    return compile_provider(cls, Handles(nowhere)).interfaces
+    return compile_provider(cls, lambda _: None).interfaces

@@ -1,0 +1,139 @@
+"""One HTTP/1.1 connection: uvicorn's protocol, bounded and watched.
+
+The laws of this file: whatever a client does or leaves undone, its connection holds a bounded amount of memory
+for a bounded time; a client that goes away cancels the work that was done for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+__all__ = ["Bounds", "Connection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Seconds and bytes that a client may take."""
+
+    head: float = 15.0
+    """From a connection's start, or a request's first byte, to the end of the request's head."""
+    head_bytes: int = 64 * 1024
+    stalled_write: float = 60.0
+    """How long a client may take nothing of what is ready for it."""
+    keep_alive: int = 75
+    connections: int = 10_000
+
+
+class Connection(HttpToolsProtocol):
+    """Made by the listener for each accepted socket. `task` answers the current request, if there is one."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: ServerState,
+        bounds: Bounds,
+        refused: Callable[[], bool],
+        closed: Callable[[], None],
+    ) -> None:
+        super().__init__(config, state, {"connection": self})
+        self.task: asyncio.Task[Any] | None = None
+        self.gone = False
+        self._bounds = bounds
+        self._refused = refused
+        self._closed = closed
+        self._head_since: float | None = None
+        self._head_bytes = 0
+        self._stalled_since: float | None = None
+        self._idle_since: float | None = None
+
+    # What the transport tells
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_since = self.loop.time()
+        if self._refused():
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone = True
+        super().connection_lost(exc)
+        if self.task is not None and not self.cycle.response_complete:
+            self.task.cancel()
+        self._closed()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_since is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._bounds.head_bytes:
+                self._refuse_head(431, b"Request Header Fields Too Large")
+                return
+        super().data_received(data)
+
+    def pause_writing(self) -> None:
+        self._stalled_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stalled_since = None
+        super().resume_writing()
+
+    # What the parser tells
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head_since is None:
+            self._head_since = self.loop.time()
+            self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._head_since = None
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    # What the listener and the application ask
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    @property
+    def body_follows(self) -> bool:
+        """Whether the client has not sent all of the current request's body."""
+        return self.cycle is not None and bool(self.cycle.more_body)
+
+    def sweep(self, now: float) -> None:
+        """Ends the connection if the client has used up its time."""
+        if self._stalled_since is not None:
+            if now - self._stalled_since > self._bounds.stalled_write:
+                self.abort()
+        elif not self.idle:
+            self._idle_since = None
+        elif self._head_since is not None:
+            if now - self._head_since > self._bounds.head:
+                self._refuse_head(408, b"Request Timeout")
+        elif self._idle_since is None:
+            self._idle_since = now
+        elif now - self._idle_since > (self._bounds.head if self.body_follows else self._bounds.keep_alive):
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Ends the connection at once; a client in the middle of an answer sees that it is incomplete."""
+        self.gone = True
+        self.transport.abort()
+
+    def _refuse_head(self, status: int, phrase: bytes) -> None:
+        """Answers a request that never became one, and closes."""
+        if not self.transport.is_closing():
+            if self.idle and self._head_bytes:
+                self.transport.write(
+                    b"HTTP/1.1 %d %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % (status, phrase)
+                )
+            self.transport.close()
