@@ -50,7 +50,7 @@ _OPTIONS: dict[str, Any] = {
         typer.Option(
             "-o",
             "--output",
-            help="How to answer. [default: table]",
+            help="How to answer; default: table.",
             envvar="TRELLIS_OUTPUT",
             rich_help_panel=COMMON_PANEL,
         ),
@@ -60,7 +60,8 @@ _OPTIONS: dict[str, Any] = {
         typer.Option(
             "-x",
             "--lattice",
-            help="The lattice. [default: default]",
+            metavar="NAME",
+            help="The lattice; default: default.",
             envvar="TRELLIS_LATTICE",
             rich_help_panel=COMMON_PANEL,
         ),
@@ -69,7 +70,8 @@ _OPTIONS: dict[str, Any] = {
         str | None,
         typer.Option(
             "--nats-url",
-            help="NATS server. [default: that of the running `trellis up`, else nats://127.0.0.1:4222]",
+            metavar="URL",
+            help="The NATS server; default: that of the running `trellis up`, else nats://127.0.0.1:4222.",
             envvar="TRELLIS_NATS_URL",
             rich_help_panel=COMMON_PANEL,
         ),
@@ -129,7 +131,7 @@ def command(
 
     def register(function: F) -> F:
         wrapped = _with_common_options(function)
-        epilog = "Examples:\n\n\b\n" + "\n".join(f"  {example}" for example in examples)
+        epilog = "\n\n".join(["Examples:", *examples])
         app.command(name, epilog=epilog, rich_help_panel=panel)(wrapped)
         for alias in aliases:
             app.command(alias, epilog=epilog, hidden=True)(wrapped)
@@ -154,8 +156,13 @@ def _with_common_options(function: Callable[..., Any]) -> Callable[..., None]:
     parameters = [context, *own, *common_options()]
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
-    wrapped.__doc__, wrapped.__name__ = function.__doc__, function.__name__
+    wrapped.__doc__, wrapped.__name__ = _flowing(function.__doc__ or ""), function.__name__
     return wrapped
+
+
+def _flowing(text: str) -> str:
+    """Paragraphs without the line breaks of the source: the help is as wide as the terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
 def _outcome(cli: Cli, function: Callable[..., Any], given: dict[str, Any]) -> ExitCode:

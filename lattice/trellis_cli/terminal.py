@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
@@ -77,9 +77,9 @@ class Terminal:
 
     @contextmanager
     def progress(self, text: str) -> Iterator[Progress]:
-        """A spinner with changing text; in a pipe each new text is a line of its own."""
+        """A spinner with changing text; in a pipe each text after the first is a line of its own."""
         if not self.interactive or os.environ.get("TERM") == "dumb":
-            yield _Lines(self, text)
+            yield _Lines(self)
             return
         from rich.console import Console
 
@@ -94,11 +94,10 @@ class Terminal:
 
 
 class _Lines:
-    """Progress in a pipe: each text once."""
+    """Progress in a pipe: what is new, and nothing twice in a row."""
 
-    def __init__(self, terminal: Terminal, text: str) -> None:
+    def __init__(self, terminal: Terminal) -> None:
         self._terminal, self._last = terminal, ""
-        self.update(text)
 
     def update(self, text: str) -> None:
         if text != self._last:
@@ -109,11 +108,10 @@ class _Lines:
 class _Spinner:
     """Progress on a terminal."""
 
-    def __init__(self, update: object) -> None:
+    def __init__(self, update: Callable[[str], None]) -> None:
         self._update = update
 
     def update(self, text: str) -> None:
         from rich.markup import escape
 
-        assert callable(self._update)
         self._update(escape(clean(text)))

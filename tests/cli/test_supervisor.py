@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ from trellis_cli.up.backoff import RestartPolicy
 from trellis_cli.up.settings import HostCommand, UpSettings
 from trellis_cli.up.supervisor import Supervisor
 from trellis_lattice.errors import Conflict, DeadlineExceeded, TrellisError, Unavailable
+
+ROOT = Path(__file__).parents[2]
 
 
 def settings(data_dir: Path, **changes: object) -> UpSettings:
@@ -184,3 +188,33 @@ async def test_leftovers_of_a_killed_supervisor_are_ended_first(tmp_path: Path, 
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+SUPERVISE = """
+import asyncio, pathlib, sys
+from tests.cli.conftest import Diary, fake_hosts
+from trellis_cli.up.settings import UpSettings
+from trellis_cli.up.supervisor import Supervisor
+
+settings = UpSettings(pathlib.Path(sys.argv[1]), "t", hosts=2, nats_port=0)
+asyncio.run(Supervisor(settings, Diary(), command=fake_hosts()).run(lambda: print("ready", flush=True)))
+"""
+
+
+async def test_when_the_supervisor_is_killed_everything_ends(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SUPERVISE, str(tmp_path), stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    assert process.stdout is not None
+    assert await asyncio.wait_for(process.stdout.readline(), 20) == b"ready\n"
+    found = record.running(tmp_path)
+    nats = json.loads((tmp_path / "nats" / "nats.json").read_text())
+    assert found is not None
+    children = [record.Process(nats["pid"], nats["started"]), *(host.process for host in found.hosts)]
+    assert all(child.alive for child in children)
+    process.kill()
+    await process.wait()
+    async with asyncio.timeout(20):
+        while any(child.alive for child in children):
+            await asyncio.sleep(0.01)
+    assert port_is_free(found.nats_url)

@@ -25,19 +25,24 @@ __all__ = ["register"]
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", help="Where state and logs are kept. [default: ~/.local/share/trellis]", envvar="TRELLIS_DATA_DIR"
+        "--data-dir",
+        metavar="DIR",
+        help="For state and logs; default: ~/.local/share/trellis.",
+        envvar="TRELLIS_DATA_DIR",
     ),
 ]
 
 
 def up(
     cli: Cli,
-    hosts: Annotated[int, typer.Option("--hosts", help="How many hosts to run.", min=1, max=64)] = 1,
+    hosts: Annotated[int, typer.Option("--hosts", metavar="N", help="How many hosts to run.", min=1, max=64)] = 1,
     detach: Annotated[bool, typer.Option("-d", "--detach", help="Run in the background; returns when ready.")] = False,
     data_dir: DataDir = None,
     nats_port: Annotated[
         int | None,
-        typer.Option("--nats-port", help="Port of NATS; 0: any. [default: 4222, if free]", min=0, max=65535),
+        typer.Option(
+            "--nats-port", metavar="PORT", help="Port of NATS; 0: any; default: 4222 if free.", min=0, max=65535
+        ),
     ] = None,
     label: Annotated[
         list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label of every host; may be repeated.")

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Protocol
 
+from trellis_cli.up import tether
 from trellis_cli.up.backoff import RestartPolicy
 from trellis_cli.up.settings import UpSettings
 from trellis_lattice.bus.embedded import EmbeddedNats, NatsServerSettings
@@ -92,7 +93,7 @@ class NatsKeeper:
 
     async def _start(self, port: int) -> EmbeddedNats:
         settings = NatsServerSettings(data_dir=self._nats_dir(), port=port)
-        return await EmbeddedNats.start(settings, timeout=_START_TIMEOUT)
+        return await EmbeddedNats.start(settings, timeout=_START_TIMEOUT, launcher=tether.launcher())
 
     def _nats_dir(self) -> Path:
         return self._settings.data_dir / "nats"

@@ -21,7 +21,7 @@ import signal
 import socket
 import subprocess
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -108,10 +108,16 @@ class EmbeddedNats:
 
     @classmethod
     async def start(
-        cls, settings: NatsServerSettings, *, timeout: float = 10.0, binary: Path | None = None
+        cls,
+        settings: NatsServerSettings,
+        *,
+        timeout: float = 10.0,
+        binary: Path | None = None,
+        launcher: Sequence[str] = (),
     ) -> EmbeddedNats:
         """Starts the server and returns when it takes clients and JetStream is ready.
 
+        `launcher`: a command that prepares its process and then becomes the server (exec), which is appended to it.
         Raises `Conflict` (port or data directory in use), `ConfigError` (no binary, no such directory),
         `Unavailable` (it ended at once; with the end of its log), `DeadlineExceeded` (not ready within
         `timeout` seconds). Nothing is left running in any of these cases.
@@ -123,7 +129,7 @@ class EmbeddedNats:
         try:
             server_lock = await _server_lock(settings.data_dir, deadline)
             try:
-                return await cls._spawn(settings, program, lock, server_lock, deadline)
+                return await cls._spawn(settings, [*launcher, str(program)], lock, server_lock, deadline)
             finally:
                 server_lock.close()
         except BaseException:
@@ -132,7 +138,7 @@ class EmbeddedNats:
 
     @classmethod
     async def _spawn(
-        cls, settings: NatsServerSettings, program: Path, lock: IO[str], server_lock: IO[str], deadline: float
+        cls, settings: NatsServerSettings, command: list[str], lock: IO[str], server_lock: IO[str], deadline: float
     ) -> EmbeddedNats:
         data_dir = settings.data_dir
         _refuse_taken_port(settings)
@@ -144,7 +150,7 @@ class EmbeddedNats:
         with (data_dir / "nats.err").open("wb") as errors:
             # A plain child process, not the event loop's: it outlives loops, and the spawn itself takes 1 ms.
             process = subprocess.Popen(  # noqa: ASYNC220
-                [str(program), "-c", str(data_dir / "nats.conf")],
+                [*command, "-c", str(data_dir / "nats.conf")],
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
