@@ -77,10 +77,10 @@ class RunningComponent:
         context = InvocationContext(self._settings, deadline)
         if call.function == HANDLE and call.interface.startswith(INCOMING_HANDLER):
             return await start_http(
-                self._linked, export, call.args[0], context, limits=self._limits, deadline=deadline, done=slots.release
+                self._linked, export, call.args[0], context, self._limits, deadline, done=slots.release
             )
         try:
-            return await self._linked.call(export, call.args, context, self._limits, deadline)
+            return await self._linked.call(export, call.args, context, self._limits, deadline=deadline)
         finally:
             context.close()
             slots.release()

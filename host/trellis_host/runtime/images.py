@@ -55,7 +55,9 @@ def _read_file(reference: str, path: Path) -> bytes:
             image=reference,
         ) from None
     except IsADirectoryError:
-        raise RequestInvalid(f"Image {reference} is a folder.", remedy="Name the .wasm file.", image=reference) from None
+        raise RequestInvalid(
+            f"Image {reference} is a folder.", remedy="Name the .wasm file.", image=reference
+        ) from None
     except OSError as error:
         raise Denied(f"Image {reference} cannot be read: {error.strerror}.", image=reference) from None
 

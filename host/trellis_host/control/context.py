@@ -1,0 +1,54 @@
+"""What the handlers of control operations need of the host, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from trellis_host.runtime.shared_state import SharedState
+from trellis_host.state import Answer, HostState, Outcome
+from trellis_lattice.control import CtlResponse
+from trellis_lattice.control.host import HostInfo, HostInventory
+from trellis_lattice.errors import Conflict, NotFound
+from trellis_lattice.events import Event
+
+__all__ = ["ControlContext", "told"]
+
+
+class ControlContext(Protocol):
+    """The host, as its control operations see it."""
+
+    @property
+    def state(self) -> HostState: ...
+
+    @property
+    def shared(self) -> SharedState: ...
+
+    def apply(self, outcome: Outcome) -> Answer:
+        """Starts the effects of an outcome, in order; returns its answer."""
+
+    async def settled(self) -> None:
+        """Waits until the effects applied so far are done."""
+
+    async def publish(self, event: Event) -> object: ...
+
+    def info(self) -> HostInfo: ...
+
+    def inventory(self) -> HostInventory: ...
+
+    def would_take(self, constraints: Mapping[str, str]) -> bool:
+        """Whether the labels satisfy the constraints of an auction, and the host takes new work."""
+
+    def request_stop(self, *, grace: float | None) -> None:
+        """Begins to stop the host; `grace` in seconds for what is under way."""
+
+    def deadline(self) -> float:
+        """Until when an operation on shared state may take (loop time)."""
+
+
+def told(answer: Answer) -> CtlResponse[Any]:
+    """The reply that carries an answer of the state machine; its refusals are known texts of v1."""
+    if answer.success:
+        return CtlResponse.done(answer.message)
+    error = Conflict if "already" in answer.message else NotFound
+    return CtlResponse.failed(error(answer.message))

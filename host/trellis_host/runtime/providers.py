@@ -1,0 +1,179 @@
+"""A provider that runs inside this host: its context, its links, its health, and restarts when it fails.
+
+The laws of this file: a provider gets its links with their configs resolved, each once; a link it refuses is
+reported with its reason and tried again when the link or one of its configs changes; what a provider raises
+never reaches the host's own tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from trellis_host.state import ProviderSpec
+from trellis_lattice.bus.connection import Connection
+from trellis_lattice.config import ConfigMap
+from trellis_lattice.errors import TrellisError
+from trellis_lattice.invocation.api import Call, Invoker
+from trellis_lattice.links import Link
+from trellis_lattice.tracing import Tracing
+from trellis_lattice.wit.types import FuncType
+from trellis_provider_sdk import Listeners, Provider, ProviderLink, ProviderRunner
+
+__all__ = ["HostServices", "RunningProvider"]
+
+_log = logging.getLogger("trellis.host")
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class HostServices:
+    """What all providers of a host use of it. `shared` holds the one object of each kind they share."""
+
+    lattice: str
+    connection: Connection
+    listeners: Listeners
+    invoker: Invoker
+    tracing: Tracing
+    shared: dict[type, object]
+
+
+class _Context:
+    """The `ProviderContext` of one provider."""
+
+    def __init__(self, provider_id: str, config: ConfigMap, host: HostServices) -> None:
+        self._provider_id = provider_id
+        self._log = logging.getLogger(f"trellis.provider.{provider_id}")
+        self._host = host
+        self.current_config: Mapping[str, str] = config
+
+    @property
+    def provider_id(self) -> str:
+        return self._provider_id
+
+    @property
+    def config(self) -> Mapping[str, str]:
+        return self.current_config
+
+    @property
+    def log(self) -> logging.Logger:
+        return self._log
+
+    @property
+    def lattice(self) -> str:
+        return self._host.lattice
+
+    @property
+    def listeners(self) -> Listeners:
+        return self._host.listeners
+
+    @property
+    def connection(self) -> Connection:
+        return self._host.connection
+
+    @property
+    def tracing(self) -> Tracing:
+        return self._host.tracing
+
+    def shared(self, kind: type[S], make: Callable[[], S]) -> S:
+        found = self._host.shared.get(kind)
+        if found is None:
+            found = self._host.shared[kind] = make()
+        return cast("S", found)
+
+    async def invoke(
+        self,
+        target: str,
+        interface: str,
+        function: str,
+        args: Sequence[Any],
+        type: FuncType,
+        *,
+        deadline: float,
+        link_name: str = "default",
+        idempotent: bool = False,
+    ) -> Any:
+        return await self._host.invoker.invoke(
+            Call(target, interface, function, args, type, deadline, self._provider_id, link_name, idempotent)
+        )
+
+
+class RunningProvider:
+    """Answers calls to one provider (a `LocalService`) and keeps its links and config current."""
+
+    def __init__(self, spec: ProviderSpec, runner: ProviderRunner, context: _Context) -> None:
+        self.spec = spec
+        self.runner = runner
+        self._context = context
+        self._refused: dict[tuple[str, str, str, str, str], str] = {}
+
+    @classmethod
+    def make(
+        cls, spec: ProviderSpec, provider_class: type[Provider], config: ConfigMap, host: HostServices
+    ) -> RunningProvider:
+        """Builds it; `start` brings it to life. Raises `ConfigError` if the class cannot be expressed in WIT."""
+        context = _Context(spec.id, config, host)
+        return cls(spec, ProviderRunner(provider_class(), context), context)
+
+    @property
+    def has_capacity(self) -> bool:
+        return True
+
+    @property
+    def refused_links(self) -> Mapping[tuple[str, str, str, str, str], str]:
+        """Links the provider did not accept, by storage identity, with its reason."""
+        return self._refused
+
+    def function_type(self, interface: str, function: str) -> FuncType:
+        return self.runner.function_type(interface, function)
+
+    async def serve(self, call: Call) -> Any:
+        return await self.runner.serve(call)
+
+    async def start(self) -> None:
+        await self.runner.start()
+
+    async def stop(self, grace: float) -> None:
+        await self.runner.stop(grace)
+
+    async def put_link(self, link: Link, resolve: Callable[[Sequence[str]], ConfigMap]) -> None:
+        """Hands a new or changed link over. A refusal is kept and logged, not raised."""
+        try:
+            resolved = ProviderLink(
+                source=link.source_id,
+                target=link.target,
+                name=link.name,
+                namespace=link.wit_namespace,
+                package=link.wit_package,
+                interfaces=tuple(link.interfaces),
+                source_config=resolve(link.source_config),
+                target_config=resolve(link.target_config),
+            )
+            await self.runner.link_put(resolved)
+        except TrellisError as error:
+            self._refused[link.key] = str(error)
+            _log.error("Provider %s refused the link %s → %s: %s", self.spec.id, link.source_id, link.target, error)
+        else:
+            self._refused.pop(link.key, None)
+
+    async def delete_link(self, link: Link) -> None:
+        self._refused.pop(link.key, None)
+        try:
+            await self.runner.link_delete(
+                (link.source_id, link.target, link.wit_namespace, link.wit_package, link.name)
+            )
+        except TrellisError as error:
+            _log.warning("Provider %s could not let go of a link: %s", self.spec.id, error)
+
+    async def change_config(self, config: ConfigMap) -> None:
+        """Replaces the provider's own configuration, if it differs."""
+        if config == self._context.current_config:
+            return
+        self._context.current_config = config
+        try:
+            await self.runner.config_changed(config)
+        except TrellisError as error:
+            _log.error("Provider %s refused its new configuration: %s", self.spec.id, error)
