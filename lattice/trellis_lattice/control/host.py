@@ -1,0 +1,104 @@
+"""Hosts: ping, inventory, stop (lattice-protocol 1.4)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import AliasChoices, Field
+
+from trellis_lattice.control.operation import Answerers, Argument, ControlOperation
+from trellis_lattice.wire import Annotations, Count, Labels, Ref, StringMap, Text, WireModel
+
+__all__ = [
+    "GET",
+    "PING",
+    "STOP",
+    "ComponentDescription",
+    "HostInfo",
+    "HostInventory",
+    "ProviderDescription",
+    "StopHost",
+    "uptime_human",
+]
+
+_Revision = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+_MAX_WORKLOADS = 65536
+
+
+class HostInfo(WireModel):
+    """How a host answers a ping. Urls and version are left out when unknown."""
+
+    id: str = ""
+    friendly_name: Text = ""
+    lattice: str = ""
+    labels: Labels = Field(default_factory=dict)
+    uptime_seconds: int = 0
+    uptime_human: str | None = None
+    version: str | None = None
+    ctl_host: str | None = None
+    rpc_host: str | None = None
+    js_domain: str | None = None
+
+
+class ComponentDescription(WireModel):
+    """A component that a host runs."""
+
+    null_when_absent: ClassVar[frozenset[str]] = frozenset({"limits"})
+
+    id: str
+    image_ref: Ref
+    name: Text | None = None
+    annotations: Annotations | None = None
+    revision: _Revision = 0
+    max_instances: Count
+    limits: StringMap | None = None
+
+
+class ProviderDescription(WireModel):
+    """A provider that a host runs."""
+
+    id: str
+    image_ref: Ref = ""
+    name: Text | None = None
+    annotations: Annotations | None = None
+    revision: _Revision = 0
+
+
+class HostInventory(WireModel):
+    """Everything a host runs; also the data of a heartbeat event."""
+
+    host_id: str
+    friendly_name: Text
+    version: str = ""
+    uptime_human: str = ""
+    uptime_seconds: int = 0
+    labels: Labels
+    components: Annotated[
+        tuple[ComponentDescription, ...],
+        Field(max_length=_MAX_WORKLOADS, validation_alias=AliasChoices("components", "actors")),
+    ]
+    providers: Annotated[tuple[ProviderDescription, ...], Field(max_length=_MAX_WORKLOADS)]
+
+
+class StopHost(WireModel):
+    """`host_id`, if given, must be the receiver's; `timeout` in milliseconds, absent: at once."""
+
+    host_id: str = ""
+    timeout: Annotated[int, Field(ge=0, le=2**63)] | None = None
+
+
+PING: ControlOperation[None, HostInfo] = ControlOperation("host", "ping", None, HostInfo, answerers=Answerers.EVERY)
+GET: ControlOperation[None, HostInventory] = ControlOperation("host", "get", None, HostInventory, Argument.HOST)
+STOP: ControlOperation[StopHost, None] = ControlOperation("host", "stop", StopHost, None, Argument.HOST, empty=StopHost)
+
+_UNITS = (("year", 31_557_600), ("month", 2_630_016), ("day", 86_400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+def uptime_human(seconds: int) -> str:
+    """`1h 2m 3s`, whole seconds, as v1 writes durations (years, months and days are words)."""
+    parts = []
+    for unit, length in _UNITS:
+        number, seconds = divmod(seconds, length)
+        if number:
+            parts.append(f"{number}{unit}{'s' if len(unit) > 1 and number > 1 else ''}")
+    return " ".join(parts) or "0s"
