@@ -19,11 +19,12 @@ from random import random
 from typing import Any, Protocol
 
 import nats.errors
-from nats.aio.client import Client, Server
+from nats.aio.client import Server
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.nuid import NUID
 
 from trellis_lattice.bus.backoff import reconnect_delay
+from trellis_lattice.bus.direct import DirectClient
 from trellis_lattice.bus.translation import disconnected, no_answerer, translate, unreachable
 from trellis_lattice.errors import DeadlineExceeded, Denied, RequestInvalid, TrellisError
 
@@ -101,6 +102,9 @@ class Subscription:
         await self._connection._drain(self, deadline)
 
     async def _deliver(self, message: Message) -> None:
+        self._deliver_now(message)
+
+    def _deliver_now(self, message: Message) -> None:
         try:
             self._callback(message)
         except Exception:
@@ -127,7 +131,7 @@ class Connection:
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
-        self._client: Client = Client()
+        self._client = DirectClient()
         self._prefix = f"_INBOX.{NUID().next().decode()}."
         self._numbers = count(1)
         self._waiting: dict[str, asyncio.Future[Message | TrellisError]] = {}
@@ -199,6 +203,8 @@ class Connection:
         client = self._client
         if not client.is_connected or self._closing:
             raise disconnected(self.settings.shown)
+        if client.publish_now(subject, payload, reply, headers):
+            return
         self._check_size(subject, payload, headers)
         task = asyncio.current_task()
         cancels = task.cancelling() if task is not None else 0
@@ -352,8 +358,7 @@ class Connection:
 
     def _on_lost(self) -> None:
         # What was not sent yet must not be sent later: its callers are told now that it failed.
-        self._client._pending.clear()
-        self._client._pending_data_size = 0
+        self._client.drop_unsent()
         self._fail_waiting()
         self._notify(False)
 
@@ -375,7 +380,7 @@ class Connection:
         """Makes `self._client` a connected client, or raises."""
         failures = 0
         failed = asyncio.Event()
-        client = Client()
+        client = DirectClient()
 
         async def on_error(error: Exception) -> None:
             nonlocal failures
@@ -422,7 +427,7 @@ class Connection:
             raise unreachable(self.settings.shown, cause or self._last_error)
         self._client = client
 
-    async def _connect_client(self, client: Client, error: Any, lost: Any, returned: Any, closed: Any) -> None:
+    async def _connect_client(self, client: DirectClient, error: Any, lost: Any, returned: Any, closed: Any) -> None:
         """Settings of nats-py in one place. Pings notice a dead server after three intervals."""
         settings = self.settings
         await client.connect(
@@ -444,7 +449,7 @@ class Connection:
             flush_timeout=_FLUSH_TIMEOUT,
         )
 
-    async def _discard(self, client: Client) -> None:
+    async def _discard(self, client: DirectClient) -> None:
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await client.close()
@@ -468,13 +473,14 @@ class Connection:
 
     async def _resubscribe(self, subscription: Subscription) -> None:
         try:
-            subscription._raw = await self._client.subscribe(
+            subscription._raw = raw = await self._client.subscribe(
                 subscription.subject,
                 queue=subscription.queue,
                 cb=subscription._deliver,
                 pending_msgs_limit=subscription.max_messages,
                 pending_bytes_limit=subscription.max_bytes,
             )
+            self._client.deliver_to(raw, subscription._deliver_now)
         except (nats.errors.Error, OSError) as error:
             raise translate(error, subscription.subject) from error
 
@@ -482,6 +488,7 @@ class Connection:
         self._subscriptions.pop(subscription, None)
         raw, subscription._raw = subscription._raw, None
         if raw is not None and not self._closing:
+            self._client.forget(raw)
             try:
                 await raw.unsubscribe()
             except (nats.errors.Error, OSError) as error:
@@ -492,7 +499,7 @@ class Connection:
         raw = subscription._raw
         if raw is not None and self._client.is_connected and not self._closing:
             try:
-                await self._client._send_unsubscribe(raw._id)
+                await self._client.unsubscribe_only(raw)
                 # The server answers in order: whatever it sent before is here when our own message is.
                 await self.flush(deadline=deadline)
                 async with asyncio.timeout_at(deadline):

@@ -14,21 +14,17 @@ from collections.abc import Callable
 from typing import Any
 
 from trellis_lattice.bus.connection import Connection, Message
-from trellis_lattice.errors import DeadlineExceeded, TrellisError, Unavailable, from_wire
+from trellis_lattice.errors import DeadlineExceeded, PeerMisbehaved, TrellisError, Unavailable, from_wire
 from trellis_lattice.invocation import subjects
 from trellis_lattice.invocation.api import Call, Handle
 from trellis_lattice.invocation.codec import CallCodec, codec_of
 from trellis_lattice.invocation.crossing import CallCrossing
 from trellis_lattice.invocation.headers import (
-    DROP,
-    HOST,
-    STATUS,
-    VERSION,
-    VERSION_VALUE,
-    ReplyStatus,
-    RequestHead,
+    DROP_HEADERS,
+    Address,
+    Reply,
     is_no_responders,
-    reply_status,
+    parse_reply,
     request_headers,
 )
 from trellis_lattice.invocation.retry import DEFAULT_RETRY, RetryPolicy, delay_before_retry
@@ -54,12 +50,12 @@ class _Pending:
     def __init__(self, call: Call, loop: asyncio.AbstractEventLoop) -> None:
         self._call = call
         self._loop = loop
-        self._future: asyncio.Future[Message | TrellisError] = loop.create_future()
+        self._future: asyncio.Future[tuple[Reply, bytes] | TrellisError] = loop.create_future()
         self._timer = loop.call_at(min(call.deadline, loop.time() + ACCEPTED_WITHIN), self._expire)
         self.host: str | None = None
         """Who executes it, once that is known."""
 
-    async def answer(self) -> Message:
+    async def answer(self) -> tuple[Reply, bytes]:
         try:
             answer = await self._future
         finally:
@@ -75,14 +71,19 @@ class _Pending:
     def on_message(self, message: Message) -> None:
         if self._future.done():
             return
-        headers = message.headers
-        if is_no_responders(headers, message.data):
+        if is_no_responders(message.headers, message.data):
             self.fail(_nobody(self._call))
-        elif headers is not None and headers.get(STATUS) == ReplyStatus.ACCEPTED.value:
-            self.host = headers.get(HOST, "")
+            return
+        try:
+            kind, host = parse_reply(message.headers)
+        except PeerMisbehaved as error:
+            self.fail(error)
+            return
+        if kind is Reply.ACCEPTED:
+            self.host = host
             self._rearm()
         else:
-            self._future.set_result(message)
+            self._future.set_result((kind, message.data))
 
     def _rearm(self) -> None:
         self._timer.cancel()
@@ -172,10 +173,10 @@ class LatticeInvoker:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                message, status, parts = await self._attempt(call, payload, in_parts, loop)
-                if status is ReplyStatus.OK:
+                kind, data = await self._attempt(call, payload, in_parts, loop)
+                if kind is not Reply.ERROR:
                     break
-                raise from_wire(loads(message.data))
+                raise from_wire(loads(data))
             except TrellisError as error:
                 delay = delay_before_retry(
                     error,
@@ -190,13 +191,14 @@ class LatticeInvoker:
                     raise
             await asyncio.sleep(delay)
             attempt += 1
-        data = await self._hub.lift_message(message.data, call.deadline) if parts else message.data
+        if kind is Reply.OK_PARTS:
+            data = await self._hub.lift_message(data, call.deadline)
         return codec.decode_result(data, crossing, where)
 
     async def _attempt(
         self, call: Call, payload: bytes, in_parts: bool, loop: asyncio.AbstractEventLoop
-    ) -> tuple[Message, ReplyStatus, bool]:
-        """One message there and its answer: the answer, what it is, whether it comes in parts."""
+    ) -> tuple[Reply, bytes]:
+        """One message there, and its answer."""
         remaining = call.deadline - loop.time()
         if remaining <= 0:
             raise _late(call, maybe_executed=False)
@@ -211,7 +213,7 @@ class LatticeInvoker:
             await self._connection.publish(
                 subject, payload, reply=inbox.subject, headers=self._headers(call, remaining, in_parts)
             )
-            message = await pending.answer()
+            return await pending.answer()
         except (asyncio.CancelledError, TrellisError) as error:
             if isinstance(error, asyncio.CancelledError) or error.fields.get("maybe_executed"):
                 self._cancel(call, inbox.subject)
@@ -219,23 +221,10 @@ class LatticeInvoker:
         finally:
             self._pending.discard(pending)
             inbox.close()
-        status, parts = reply_status(message.headers)
-        return message, status, parts
 
     def _headers(self, call: Call, remaining: float, in_parts: bool) -> dict[str, str]:
-        traceparent, tracestate = self._tracing.inject()
-        return request_headers(
-            RequestHead(
-                call.interface,
-                call.function,
-                call.source,
-                call.link_name,
-                max(1, int(remaining * 1000)),
-                traceparent,
-                tracestate,
-                in_parts,
-            )
-        )
+        address = Address(call.source, call.link_name, call.interface, call.function, in_parts)
+        return request_headers(address, max(1, int(remaining * 1000)), *self._tracing.inject())
 
     def _cancel(self, call: Call, reply: str) -> None:
         """Nobody waits for the answer any more: whoever executes the call shall stop."""
@@ -247,10 +236,11 @@ class LatticeInvoker:
 
     async def _send_drops(self) -> None:
         dropped, self._dropped = self._dropped, defaultdict(list)
-        headers = {VERSION: VERSION_VALUE, DROP: "1"}
         for owner, ids in dropped.items():
             try:
-                await self._connection.publish(subjects.instance(self._lattice, owner), dumps(ids), headers=headers)
+                await self._connection.publish(
+                    subjects.instance(self._lattice, owner), dumps(ids), headers=DROP_HEADERS
+                )
             except TrellisError:
                 return  # without a connection the deadline ends them
 

@@ -30,13 +30,12 @@ from trellis_lattice.invocation.api import Call, Service
 from trellis_lattice.invocation.codec import codec_of
 from trellis_lattice.invocation.crossing import ServedCrossing
 from trellis_lattice.invocation.headers import (
-    BODY,
-    DROP,
-    PARTS,
     REPLY_ERROR,
     REPLY_OK,
+    REPLY_OK_PARTS,
     RequestHead,
     accepted_headers,
+    is_drop,
     parse_request,
 )
 from trellis_lattice.invocation.resources import HeldInstance, ResourceTable
@@ -214,22 +213,22 @@ class Serving:
         instance: HeldInstance | None,
     ) -> bytes:
         """The encoded result. Raises what the service raises, and errors of the values."""
-        server = self._server
+        server, address = self._server, head.address
         call = Call(
             self.target,
-            head.interface,
-            head.function,
+            address.interface,
+            address.function,
             (),
-            self._service.function_type(head.interface, head.function),
+            self._service.function_type(address.interface, address.function),
             running.deadline,
-            head.source,
-            head.link_name,
+            address.source,
+            address.link_name,
             instance=instance.name if instance else None,
             attributes={"trellis.route": "lattice", "trellis.host": server.host},
         )
         parent = parse_traceparent(head.traceparent, head.tracestate)
         with server.tracing.invocation_span(call, SpanKind.SERVER, parent=parent):
-            codec, where = codec_of(call.type), f"{head.interface}.{head.function} of {self.target}: "
+            codec, where = codec_of(call.type), f"{call.interface}.{call.function} of {self.target}: "
             payload = await self._payload(message, head, running.deadline)
             call.args = codec.decode_args(payload, crossing, where)
             running.started = True
@@ -240,7 +239,7 @@ class Serving:
                 raise
 
     async def _payload(self, message: Message, head: RequestHead, deadline: float) -> bytes:
-        if not head.in_parts:
+        if not head.address.in_parts:
             return message.data
         try:
             return await self._server.hub.lift_message(message.data, deadline)
@@ -257,7 +256,7 @@ class Serving:
         headers = REPLY_OK
         if len(answer) + _HEADROOM > self._server.connection.max_payload:
             answer = self._server.hub.lower_message(answer, deadline, crossing.outgoing.append)
-            headers = {**REPLY_OK, BODY: PARTS}
+            headers = REPLY_OK_PARTS
         await self._server.connection.publish(reply, answer, headers=headers)
 
     async def _fail(self, reply: str, error: TrellisError) -> None:
@@ -358,7 +357,7 @@ class LatticeServer:
 
     def _on_instance_message(self, message: Message) -> None:
         name = subjects.parse_instance(message.subject) or ""
-        if message.headers is not None and DROP in message.headers:
+        if is_drop(message.headers):
             ids = loads(message.data)
             self.resources.drop(name, [key for key in ids if isinstance(key, str)] if isinstance(ids, list) else [])
             return

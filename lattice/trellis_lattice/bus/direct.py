@@ -1,0 +1,113 @@
+"""nats-py's client without its detours: a message goes from the parser to its callback, and from `publish` to the
+socket, in the same step.
+
+nats-py hands every message through a queue to a task per subscription, parses headers character by character,
+and hands everything it sends through a queue to a flusher task. For short calls that is most of their cost.
+The law of this file: it is the only one that reaches into nats-py, and it falls back to nats-py's own way
+wherever the short one does not apply (no TCP, bytes waiting to be sent, status lines, foreign subscriptions).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
+
+__all__ = ["DirectClient", "DirectMessage"]
+
+_MAX_UNSENT = 256 * 1024
+"""Bytes in the socket's buffer beyond which nats-py's way, which waits for room, is taken."""
+_SUBJECT = re.compile(r"[^\s]+")
+_HEADER_LINE = b"NATS/1.0\r\n"
+
+
+class DirectMessage:
+    """What a subscription delivers. `headers` is None if there are none; `reply` is empty if none is awaited."""
+
+    __slots__ = ("data", "headers", "reply", "subject")
+
+    def __init__(self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None) -> None:
+        self.subject = subject
+        self.reply = reply
+        self.data = data
+        self.headers = headers
+
+
+class DirectClient(Client):
+    """A nats-py client whose subscriptions may have a plain function for a callback."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._callbacks: dict[int, Callable[[DirectMessage], None]] = {}
+
+    def deliver_to(self, subscription: Subscription, callback: Callable[[DirectMessage], None]) -> None:
+        """From now on messages of `subscription` go to `callback`, which neither blocks nor raises."""
+        self._callbacks[subscription._id] = callback
+
+    def forget(self, subscription: Subscription) -> None:
+        """Undoes `deliver_to`."""
+        self._callbacks.pop(subscription._id, None)
+
+    async def unsubscribe_only(self, subscription: Subscription) -> None:
+        """Tells the server, and still takes what is on its way."""
+        await self._send_unsubscribe(subscription._id)
+
+    def drop_unsent(self) -> None:
+        """Forgets what was not sent yet."""
+        self._pending.clear()
+        self._pending_data_size = 0
+
+    def publish_now(self, subject: str, payload: bytes, reply: str, headers: Mapping[str, str] | None) -> bool:
+        """Writes a message to the socket; False if that is not possible at once and nothing was done."""
+        transport = self._transport
+        if type(transport) is not TcpTransport or self._pending or not self.is_connected:
+            return False
+        writer = transport._io_writer
+        if writer is None or writer.transport.is_closing() or writer.transport.get_write_buffer_size() > _MAX_UNSENT:
+            return False
+        if not _SUBJECT.fullmatch(subject) or (reply and not _SUBJECT.fullmatch(reply)):
+            return False
+        if headers:
+            text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+            if text.count("\n") != len(headers) or text.count("\r") != len(headers):
+                return False
+            block = _HEADER_LINE + text.encode() + b"\r\n"
+            size = len(block) + len(payload)
+            command = f"HPUB {subject} {reply} {len(block)} {size}\r\n".encode() + block
+        else:
+            size = len(payload)
+            command = f"PUB {subject} {reply} {size}\r\n".encode()
+        if size > self._max_payload:
+            return False
+        writer.write(b"%b%b\r\n" % (command, payload))
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += len(payload)
+        return True
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        callback = self._callbacks.get(sid)
+        if callback is None or sid not in self._subs:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        parsed = None
+        if headers:
+            if headers.startswith(_HEADER_LINE):
+                parsed = parse_headers(headers)
+            else:
+                parsed = await self._process_headers(headers)
+        callback(DirectMessage(subject.decode(), reply.decode(), data, parsed))
+
+
+def parse_headers(block: bytes) -> dict[str, str] | None:
+    """The fields of a header block without a status; None if there are none. Lines that are no fields are skipped."""
+    fields: dict[str, str] = {}
+    for line in block[len(_HEADER_LINE) :].decode("utf-8", "replace").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if colon and name and " " not in name:
+            fields[name] = value.strip()
+    return fields or None
