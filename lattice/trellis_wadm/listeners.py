@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from trellis_wadm.manifest.findings import Path
 from trellis_wadm.manifest.model import Component, ConfigEntry, LinkProperties, Manifest
 
-__all__ = ["DEFAULT_ADDRESS", "Listener", "clash", "listener_of", "listeners", "port_of"]
+__all__ = ["DEFAULT_ADDRESS", "Listener", "clash", "is_listening", "listener_of", "listeners", "port_of"]
 
 DEFAULT_ADDRESS = "0.0.0.0:8000"
 """Where v1's http-server listens if nothing names an address."""
@@ -39,14 +39,15 @@ def listeners(manifest: Manifest) -> Iterator[Listener]:
             continue
         for t, trait in enumerate(component.traits or ()):
             link = getattr(trait, "properties", None)
-            if isinstance(link, LinkProperties) and _is_http(link):
+            if isinstance(link, LinkProperties) and is_listening(link):
                 place: Path = ("spec", "components", c, "traits", t)
                 listener = listener_of(manifest.name, link.target.name, place, *_settings(component, link))
                 if listener is not None:
                     yield listener
 
 
-def _is_http(link: LinkProperties) -> bool:
+def is_listening(link: LinkProperties) -> bool:
+    """Whether a link makes its source listen for HTTP requests."""
     return (link.namespace, link.package) == ("wasi", "http") and "incoming-handler" in link.interfaces
 
 

@@ -48,8 +48,16 @@ class Finding:
         return f"{place} ({text})" if text else place
 
     def __str__(self) -> str:
-        where = f"{self.where}: " if self.where else ""
-        return f"{where}{self.message}" + (f" {self.remedy}" if self.remedy else "")
+        place = path_text(self.path)
+        where = f"line {self.line}, column {self.column}" if self.line is not None else place
+        if where and where not in self.message:
+            return f"{where}: {self.text}"
+        return self.text
+
+    @property
+    def text(self) -> str:
+        """Message and remedy, without the place."""
+        return f"{self.message} {self.remedy}" if self.remedy else self.message
 
     def to_json(self) -> dict[str, Any]:
         """The form that `-o json` prints."""

@@ -14,6 +14,7 @@ __all__ = [
     "custom_links",
     "deprecated_link_configs",
     "known_interfaces",
+    "link_configs",
     "link_targets_exist",
     "one_listener_per_address",
     "one_value_per_config",
@@ -89,7 +90,7 @@ def unique_links(manifest: Manifest, data: Any) -> Iterator[Draft]:
 
 def unique_link_configs(manifest: Manifest, data: Any) -> Iterator[Draft]:
     seen: set[str] = set()
-    for path, entry in _link_configs(manifest):
+    for path, entry in link_configs(manifest):
         if entry.properties is None:
             continue
         if entry.name in seen:
@@ -98,7 +99,8 @@ def unique_link_configs(manifest: Manifest, data: Any) -> Iterator[Draft]:
         seen.add(entry.name)
 
 
-def _link_configs(manifest: Manifest) -> Iterator[tuple[Path, ConfigEntry]]:
+def link_configs(manifest: Manifest) -> Iterator[tuple[Path, ConfigEntry]]:
+    """Every config of every link, both sides."""
     for path, _, link in links(manifest):
         yield from indexed((*path, "properties", "target", "config"), link.target.config)
         yield from indexed((*path, "properties", "source", "config"), link.source.config if link.source else [])
@@ -113,7 +115,7 @@ def one_value_per_config(manifest: Manifest, data: Any) -> Iterator[Draft]:
             if entry.properties is not None and values[entry.name] != entry.properties:
                 message = f"The config '{entry.name}' is given twice with different properties."
                 yield Draft("config-differs", (*place, "name"), message, "Give one of them another name.")
-    for place, entry in _link_configs(manifest):
+    for place, entry in link_configs(manifest):
         if entry.properties is not None and values.get(entry.name, entry.properties) != entry.properties:
             message = f"The config '{entry.name}' of a link differs from the config of that name of a component."
             yield Draft("config-differs", (*place, "name"), message, "Give one of them another name.")

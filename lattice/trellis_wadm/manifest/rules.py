@@ -6,8 +6,10 @@ Order matters once: the first error of a manifest is what v1's API answers to a 
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from trellis_wadm.manifest.findings import Level, Path
@@ -15,6 +17,7 @@ from trellis_wadm.manifest.link_rules import (
     custom_links,
     deprecated_link_configs,
     known_interfaces,
+    link_configs,
     link_targets_exist,
     one_listener_per_address,
     one_value_per_config,
@@ -23,10 +26,12 @@ from trellis_wadm.manifest.link_rules import (
 )
 from trellis_wadm.manifest.model import APP_KIND, VERSION_ANNOTATION, Manifest, ScalerTrait, SecretEntry
 from trellis_wadm.manifest.walks import Draft, Rule, components, indexed, links
+from trellis_wadm.quantities import ANNOTATIONS, PREFIX, bad_annotations
 
 __all__ = ["RULES", "Draft", "validate"]
 
 
+_CONFIG_NAME = re.compile(r"[A-Za-z0-9_=/-]+")
 _NAME = re.compile(r"[-\w]+")
 _KEY_NAME = re.compile(r"[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _DOMAIN_PART = re.compile(r"[A-Za-z](?:[-A-Za-z0-9]*[A-Za-z0-9])?")
@@ -161,6 +166,29 @@ def one_scaler(manifest: Manifest, data: Any) -> Iterator[Draft]:
             yield Draft("no-scaler", path, message, "Add a trait of type spreadscaler.", Level.WARNING)
 
 
+def own_annotations(manifest: Manifest, data: Any) -> Iterator[Draft]:
+    for path, component in components(manifest):
+        for key, expected in bad_annotations(component.annotations):
+            message = f"'{component.annotations[key]}' is not a value of '{key}'."
+            yield Draft("bad-annotation", (*path, "annotations", key), message, f"Expected {expected}.")
+        for key in component.annotations:
+            if key.startswith(PREFIX) and key not in ANNOTATIONS:
+                close = difflib.get_close_matches(key, ANNOTATIONS, n=1)
+                remedy = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(ANNOTATIONS)}."
+                message = f"The annotation '{key}' is not known, and is ignored."
+                yield Draft("unknown-annotation", (*path, "annotations", key), message, remedy, Level.WARNING)
+
+
+def config_names(manifest: Manifest, data: Any) -> Iterator[Draft]:
+    """A config that exists already is named as the lattice names it."""
+    places = [indexed((*path, "properties", "config"), item.properties.config) for path, item in components(manifest)]
+    for place, entry in [*chain.from_iterable(places), *link_configs(manifest)]:
+        if entry.properties is None and not _CONFIG_NAME.fullmatch(entry.name):
+            message = f"'{entry.name}' cannot be the name of a config."
+            remedy = "Use letters, digits, '-', '_', '/' and '=', or add 'properties' to define it here."
+            yield Draft("bad-config-name", (*place, "name"), message, remedy)
+
+
 def spread_names_and_weights(manifest: Manifest, data: Any) -> Iterator[Draft]:
     for path, component in components(manifest):
         for t, trait in enumerate(component.traits or ()):
@@ -190,6 +218,8 @@ RULES: Sequence[Rule] = (
     link_targets_exist,
     secrets_have_policies,
     custom_links,
+    own_annotations,
+    config_names,
     spread_names_and_weights,
     unique_links,
     unique_link_configs,

@@ -1,0 +1,223 @@
+"""`plan(desired, observed, now)`: everything the reconciler decides, in one pure function.
+
+The laws of this file: a plan depends on its arguments alone; what holds already yields no command; wishes that
+exclude each other are settled before anything is done; a command that failed is held back by its backoff, and
+whatever needs it is held back with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from trellis_lattice.links import Link
+from trellis_wadm import backoff, naming
+from trellis_wadm.planner import config, daemonscaler, link, spreadscaler
+from trellis_wadm.planner.commands import (
+    Command,
+    PutLink,
+    ScaleComponent,
+    StartProvider,
+    command_host,
+    command_key,
+    describe,
+)
+from trellis_wadm.planner.conflicts import find_conflicts
+from trellis_wadm.planner.desired import Application, ConfigScaler, Desired, LinkScaler, Scaler, WorkloadScaler
+from trellis_wadm.planner.removal import remove_configs, remove_links, remove_workloads
+from trellis_wadm.planner.result import (
+    ApplicationStatus,
+    Condition,
+    Placement,
+    Plan,
+    ScalerStatus,
+    Stage,
+    StatusType,
+    Step,
+)
+from trellis_wadm.planner.status import application_status, scaler_status
+from trellis_wadm.planner.view import ConfigState, Outcome, View
+from trellis_wadm.planner.workload import converge
+from trellis_wadm.planner.world import Observed, Owned, SinceKey, SlotKey
+
+__all__ = ["DEFAULT_POLICY", "plan"]
+
+DEFAULT_POLICY = backoff.Policy()
+
+
+def plan(desired: Desired, observed: Observed, now: float, policy: backoff.Policy = DEFAULT_POLICY) -> Plan:
+    """What to do so that `observed` becomes `desired`, and what stands against it.
+
+    `now` and all times are seconds of one clock of the caller's choice.
+    """
+    return _Pass(desired, observed, now, policy).run()
+
+
+class _Pass:
+    """One pass: gathers what the scalers decide."""
+
+    def __init__(self, desired: Desired, observed: Observed, now: float, policy: backoff.Policy) -> None:
+        self._desired = desired
+        self._observed = observed
+        self._now = now
+        self._policy = policy
+        self._steps: list[Step] = []
+        self._wanted: dict[str, Command] = {}
+        self._held: set[str] = set()
+        self._placements: list[Placement] = []
+        self._since: dict[SinceKey, float] = {}
+        self._wake: list[float] = []
+        self._busy: dict[str, list[str]] = {}
+        self._conditions: dict[str, list[Condition]] = {}
+        self._load = Counter({host.id: host.workloads for host in observed.hosts.values()})
+        self._configs: dict[str, ConfigState] = {}
+
+    def run(self) -> Plan:
+        conflicts = find_conflicts(self._desired, self._settled(), self._observed.configs)
+        for scaler in self._desired.all_configs():
+            self._decide_config(scaler)
+        view = self._view()
+        removals = remove_links(self._desired, view) + remove_workloads(self._desired, view)
+        self._take("", removals)
+        cleared = self._cleared(removals)
+        for link_scaler in self._desired.all_links():
+            if (conflict := conflicts.get(link_scaler.id)) is not None:
+                self._note(link_scaler.id, [Condition(conflict.code, conflict.message, fatal=True)])
+            else:
+                self._take_outcome(link_scaler, link.decide(link_scaler, self._view(), *cleared))
+        for workload in self._desired.all_workloads():
+            if (conflict := conflicts.get(workload.id)) is not None:
+                self._note(workload.id, [Condition(conflict.code, conflict.message, fatal=True)])
+            else:
+                self._decide_workload(workload)
+        self._take("", remove_configs(self._desired, view))
+        return self._finish()
+
+    def _view(self) -> View:
+        return View(self._observed, self._now, self._load, self._configs)
+
+    def _settled(self) -> set[str]:
+        """Scalers whose wish is fulfilled at least in part: they keep what they have."""
+        stored = {stored.key for stored in self._observed.links}
+        settled = {scaler.id for scaler in self._desired.all_links() if scaler.link.key in stored}
+        for host in self._observed.live_hosts:
+            running = [component.annotations for component in host.components.values()]
+            running += [provider.annotations for provider in host.providers.values()]
+            settled.update(annotations.get(naming.SCALER_ANNOTATION, "") for annotations in running)
+        return settled
+
+    def _cleared(
+        self, removals: Iterable[Step]
+    ) -> tuple[frozenset[tuple[str, str, str, str, str]], frozenset[SlotKey]]:
+        """Links that are deleted in this pass, and slots of which v1's delete may take a wrong one."""
+        going = {step.key for step in removals if step.key not in self._held}
+        gone = [stored for stored in self._observed.links if _delete_key(stored) in going]
+        wanted = {scaler.link.key for scaler in self._desired.all_links()}
+        deleted = frozenset(stored.key for stored in gone if stored.key not in wanted)
+        return deleted, frozenset(stored.id.key for stored in gone if stored.key in deleted)
+
+    def _decide_config(self, scaler: ConfigScaler) -> None:
+        outcome = config.decide(scaler, self._view())
+        self._take_outcome(scaler, outcome)
+        if scaler.properties is None and scaler.name in self._configs:
+            return
+        key = next((step.key for step in outcome.steps), None)
+        if outcome.conditions:
+            self._configs[scaler.name] = ConfigState(False, None, outcome.conditions[0].message)
+        elif key is None:
+            self._configs[scaler.name] = ConfigState(True)
+        elif key in self._held:
+            self._configs[scaler.name] = ConfigState(False, None, f"The configuration {scaler.name} is not stored yet")
+        else:
+            self._configs[scaler.name] = ConfigState(True, key)
+
+    def _decide_workload(self, scaler: WorkloadScaler) -> None:
+        view = self._view()
+        trait = daemonscaler if scaler.daemon else spreadscaler
+        outcome = converge(scaler, trait.place(scaler, view), view)
+        self._take_outcome(scaler, outcome)
+        for step in outcome.steps:
+            command = step.command
+            if isinstance(command, ScaleComponent | StartProvider) and step.stage is Stage.START:
+                self._load[command.host] += 1
+
+    def _take_outcome(self, scaler: Scaler, outcome: Outcome) -> None:
+        self._note(scaler.id, outcome.conditions)
+        self._placements.extend(outcome.placements)
+        self._take(scaler.id, outcome.steps)
+
+    def _note(self, scaler: str, conditions: Iterable[Condition]) -> None:
+        """Remembers conditions with the time since which each has held."""
+        for condition in conditions:
+            key = (scaler, condition.reason, condition.host or "")
+            since = self._observed.since.get(key, condition.since or self._now)
+            self._since[key] = since
+            self._conditions.setdefault(scaler, []).append(replace(condition, since=since))
+
+    def _take(self, scaler: str, steps: Sequence[Step]) -> None:
+        """Adds steps to the plan, or holds them back and says why."""
+        for step in steps:
+            key = step.key
+            self._wanted[key] = step.command
+            verdict = backoff.judge(self._observed.attempts.get(key), step.command, self._now, self._policy)
+            if isinstance(verdict, backoff.Ready) and not step.needs & self._held:
+                self._steps.append(step)
+                self._busy.setdefault(scaler, []).append(f"{_capitalized(describe(step.command))} ({step.reason})")
+                continue
+            self._held.add(key)
+            host = command_host(step.command)
+            what = describe(step.command)
+            if isinstance(verdict, backoff.Waiting):
+                self._wake.append(verdict.until)
+                tail = f": {verdict.error}" if verdict.error else ""
+                reason = "in-progress" if verdict.error is None else "backing-off"
+                condition = Condition(reason, f"{_capitalized(what)}: {verdict.reason}{tail}", host, verdict.since)
+                self._note(scaler, [condition])
+            elif isinstance(verdict, backoff.Failed):
+                message = f"Failed to {what}: {verdict.reason}"
+                self._note(scaler, [Condition("failed", message, host, verdict.since, fatal=True)])
+
+    def _finish(self) -> Plan:
+        order = {stage: i for i, stage in enumerate(Stage)}
+        steps = tuple(sorted(self._steps, key=lambda step: order[step.stage]))
+        applications = {name: self._application(app) for name, app in sorted(self._desired.applications.items())}
+        return Plan(
+            steps=steps,
+            wanted=self._wanted,
+            applications=applications,
+            placements=tuple(self._placements),
+            owned=self._owned(),
+            since=self._since,
+            wake_at=min(self._wake, default=None),
+        )
+
+    def _application(self, app: Application) -> ApplicationStatus:
+        hosts = len(self._observed.live_hosts)
+        scalers = [
+            scaler_status(scaler, self._conditions.get(scaler.id, ()), self._busy.get(scaler.id, ()), hosts)
+            for scaler in app.scalers
+        ]
+        for i, problem in enumerate(app.problems):
+            self._note(f"{app.name}/{i}", [Condition("manifest", problem, fatal=True)])
+            conditions = tuple(self._conditions[f"{app.name}/{i}"])
+            scalers.append(
+                ScalerStatus(f"{app.name}/{i}", "ManifestProblem", app.name, StatusType.FAILED, problem, conditions)
+            )
+        return application_status(app, scalers)
+
+    def _owned(self) -> Owned:
+        """What is asked for now, and what was before as long as it still exists."""
+        links = {scaler.link.key for scaler in self._desired.all_links() if isinstance(scaler, LinkScaler)}
+        links |= {stored.key for stored in self._observed.links} & self._observed.owned.links
+        configs = {scaler.name for scaler in self._desired.all_configs() if scaler.properties is not None}
+        configs |= self._observed.configs.keys() & self._observed.owned.configs
+        return Owned(frozenset(links), frozenset(configs))
+
+
+def _delete_key(stored: Link) -> str:
+    return command_key(PutLink(stored))
+
+
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,95 @@
+"""A lattice that carries out commands at once: what `plan` is judged against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from trellis_lattice.links import Link
+from trellis_wadm.planner import Command, Desired, Host, Observed, Owned, Plan, RunningComponent, RunningProvider, plan
+from trellis_wadm.planner.commands import (
+    DeleteConfig,
+    DeleteLink,
+    PutConfig,
+    PutLink,
+    ScaleComponent,
+    StartProvider,
+    StopProvider,
+)
+
+
+def host(id: str, *, cordoned: bool = False, draining: bool = False, live: bool = True, **labels: str) -> Host:
+    return Host(id, id, labels, {}, {}, live=live, cordoned=cordoned, draining=draining)
+
+
+@dataclass
+class World:
+    """Hosts, links and configs; `apply` changes them as a host of the lattice would."""
+
+    hosts: dict[str, Host] = field(default_factory=dict)
+    links: list[Link] = field(default_factory=list)
+    configs: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    owned: Owned = field(default_factory=Owned)
+
+    @classmethod
+    def of(cls, *hosts: Host) -> World:
+        return cls({host.id: host for host in hosts})
+
+    def observed(self) -> Observed:
+        return Observed(dict(self.hosts), tuple(self.links), dict(self.configs), self.owned)
+
+    def plan(self, desired: Desired) -> Plan:
+        return plan(desired, self.observed(), 100.0)
+
+    def settle(self, desired: Desired, passes: int = 8) -> int:
+        """Plans and applies until nothing is left to do; returns how many plans had commands."""
+        for count in range(passes):
+            found = self.plan(desired)
+            self.owned = found.owned
+            if not found.commands:
+                return count
+            self.apply_all(found.commands)
+        raise AssertionError(f"not settled after {passes} passes: {self.plan(desired).commands}")
+
+    def apply_all(self, commands: Iterable[Command]) -> None:
+        for command in commands:
+            self.apply(command)
+
+    def apply(self, command: Command) -> None:
+        match command:
+            case PutConfig(name, properties):
+                self.configs[name] = properties
+            case DeleteConfig(name):
+                del self.configs[name]
+            case PutLink(link):
+                assert set(link.source_config) | set(link.target_config) <= self.configs.keys()
+                assert not [o for o in self.links if o.target != link.target and o.overlaps(link)], command
+                self.links = [stored for stored in self.links if stored.key != link.key] + [link]
+            case DeleteLink():
+                slot = (command.source_id, command.name, command.wit_namespace, command.wit_package)
+                self.links.remove(next(stored for stored in self.links if stored.id.key == slot))
+            case StartProvider():
+                host = self.hosts[command.host]
+                assert command.id not in host.providers, "a provider with that id runs already"
+                assert set(command.config) <= self.configs.keys()
+                started = RunningProvider(command.id, command.image, command.annotations)
+                self.hosts[host.id] = replace(host, providers={**host.providers, command.id: started})
+            case StopProvider():
+                host = self.hosts[command.host]
+                left = {id: running for id, running in host.providers.items() if id != command.id}
+                assert len(left) < len(host.providers), "no such provider"
+                self.hosts[host.id] = replace(host, providers=left)
+            case ScaleComponent():
+                host = self.hosts[command.host]
+                left_components = {id: running for id, running in host.components.items() if id != command.id}
+                if command.count:
+                    assert set(command.config) <= self.configs.keys()
+                    left_components[command.id] = RunningComponent(
+                        command.id, command.image, command.count, command.annotations
+                    )
+                self.hosts[host.id] = replace(host, components=left_components)
+
+    def count(self, id: str) -> dict[str, int]:
+        """Instances of a component, or 1 for a provider, by host."""
+        counts = {h.id: h.components[id].max_instances for h in self.hosts.values() if id in h.components}
+        return counts | {h.id: 1 for h in self.hosts.values() if id in h.providers}
