@@ -69,12 +69,14 @@ class Connection(HttpToolsProtocol):
         self._closed()
 
     def data_received(self, data: bytes) -> None:
-        if self._head_since is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > self._bounds.head_bytes:
-                self._refuse_head(431, b"Request Header Fields Too Large")
-                return
+        before = self._head_since
         super().data_received(data)
+        if self._head_since is None:
+            return
+        # Bytes that began a head may belong to the request before; they are at most one read of the transport.
+        self._head_bytes += len(data) if before is not None else 1
+        if self._head_bytes > self._bounds.head_bytes:
+            self._refuse_head(431, b"Request Header Fields Too Large")
 
     def pause_writing(self) -> None:
         self._stalled_since = self.loop.time()

@@ -65,13 +65,13 @@ class Ingress:
             opened.listener.application.table = table
             opened.leaving.discard(route.provider)
             for other in [other for other in self._open if other != address]:
-                await self._remove(other, route.key)
+                await self._remove(other, route.key, _FINISH)
 
     async def remove(self, key: LinkKey) -> None:
         """Takes the route of a link out of force. Idempotent."""
         async with self._changing:
             for address in list(self._open):
-                await self._remove(address, key)
+                await self._remove(address, key, _FINISH)
 
     async def drain(self, provider: str, grace: float) -> None:
         """Accepts no more at addresses whose providers all drain; returns when their clients are gone."""
@@ -84,12 +84,12 @@ class Ingress:
             await asyncio.gather(*(listener.drain(grace, grace) for listener in ready))
 
     async def detach(self, provider: str) -> None:
-        """Takes all routes of a provider out of force."""
+        """Takes all routes of a provider out of force; what it still answers at an address of its own is cut off."""
         async with self._changing:
             for address, opened in list(self._open.items()):
                 for route in opened.table.routes:
                     if route.provider == provider:
-                        await self._remove(address, route.key)
+                        await self._remove(address, route.key, finish=0.0)
             self._handles.pop(provider, None)
 
     @property
@@ -113,12 +113,12 @@ class Ingress:
             raise Unavailable(f"The provider {route.provider} is stopping.", retry_after=1.0)
         return await handle(route, request, deadline)
 
-    async def _remove(self, address: Address, key: LinkKey) -> None:
+    async def _remove(self, address: Address, key: LinkKey, finish: float) -> None:
         opened = self._open[address]
         table = opened.table.without(key)
         if len(table.routes) == len(opened.table.routes):
             return
         if not table.routes:
             del self._open[address]
-            await opened.listener.drain(grace=0.0, finish=_FINISH)
+            await opened.listener.drain(grace=0.0, finish=finish)
         opened.listener.application.table = table

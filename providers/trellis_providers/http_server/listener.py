@@ -22,6 +22,7 @@ from .connection import Bounds, Connection
 __all__ = ["Listener"]
 
 _SWEEP_SECONDS = 1.0
+_ABORT_SECONDS = 1.0
 _BACKLOG = 2048
 
 
@@ -87,6 +88,7 @@ class Listener:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        await self._emptied(_ABORT_SECONDS)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
