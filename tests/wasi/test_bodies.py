@@ -141,7 +141,7 @@ def test_a_body_that_is_dropped_unfinished_looks_broken() -> None:
     world = World()
     response = world.http("[constructor]outgoing-response", world.http("[constructor]fields"))
     body = world.http("[method]outgoing-response.body", response).value
-    body.drop()
+    body.drop(world.context)
     assert body.pipe.failure is not None
 
 

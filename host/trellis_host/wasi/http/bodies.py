@@ -140,9 +140,13 @@ class OutgoingBody:
         self.pipe.end(trailers)
         return OK
 
-    def drop(self) -> None:
-        """Not finished: what was written must not look complete."""
-        if not self.finished:
+    def drop(self, context: WasiContext) -> None:
+        """Not finished: what was written must not look complete.
+
+        The end of an exchange ends its response's body, because only then is it known why.
+        """
+        exchange = context.exchange
+        if not self.finished and (exchange is None or exchange.pipe is not self.pipe):
             self.finished = True
             self.pipe.end(error=http_failure("HTTP-response-incomplete", "The body was dropped before its end."))
 
@@ -202,7 +206,7 @@ async def _await_trailers(pipe: Pipe, cell: Cell) -> None:
 
 
 INCOMING_BODY = HostResource("incoming-body", lambda context, body: body.drop())
-OUTGOING_BODY = HostResource("outgoing-body", lambda context, body: body.drop())
+OUTGOING_BODY = HostResource("outgoing-body", lambda context, body: body.drop(context))
 
 
 class _FutureTrailers:

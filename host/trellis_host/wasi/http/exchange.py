@@ -44,7 +44,7 @@ class Running(Protocol):
 class Startable(Protocol):
     """A component linked to its imports."""
 
-    def start(self, export: Any, args: Any, context: Any, limits: Limits, deadline: float) -> Running: ...
+    def start(self, export: Any, args: Any, context: Any, limits: Limits, *, deadline: float) -> Running: ...
 
 
 class Exchange:
@@ -177,7 +177,7 @@ async def start_http(
     exchange = context.exchange = Exchange(request.method, informational)
     try:
         running = linked.start(
-            export, (IncomingRequest(request), ResponseOutparam(exchange)), context, limits, deadline
+            export, (IncomingRequest(request), ResponseOutparam(exchange)), context, limits, deadline=deadline
         )
     except BaseException as error:
         exchange.error = error
@@ -190,11 +190,11 @@ async def start_http(
     owner = context.settings.owner if owner is None else owner
     try:
         if owner is None:
-            raise RuntimeError("no owner")
+            raise RuntimeError("there is no place for its task")
         task = owner.create_task(work)
-    except RuntimeError:
+    except RuntimeError as error:
         work.close()
-        stopping = Unavailable("The host is stopping.", maybe_executed=True)
+        stopping = Unavailable(f"The component cannot go on after its first wait: {error}.", maybe_executed=True)
         _end(running, exchange, context, done, stopping)
         raise stopping from None
     exchange.task = task
