@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 
@@ -26,7 +27,7 @@ from trellis_lattice.wit.values import Ok
 from trellis_provider_sdk.listeners import BoundListeners
 from trellis_providers.http_server import Bounds
 
-from .conftest import RawClient, Server, text
+from .conftest import Component, RawClient, Server, text
 
 
 async def hello(request: HttpRequest) -> HttpResponse:
@@ -242,10 +243,8 @@ async def test_a_body_that_fails_is_cut_off(server: Server, caplog: pytest.LogCa
     await asyncio.wait_for(client.reader.readuntil(b"half"), 10)
     pipe.abort("the component died")
     rest = b""
-    try:
+    with contextlib.suppress(ConnectionResetError):
         rest = await asyncio.wait_for(client.reader.read(), 10)
-    except ConnectionResetError:
-        pass
     assert b"0\r\n\r\n" not in rest
     assert "cut off" in caplog.text
 
@@ -500,7 +499,7 @@ async def test_no_route_is_404_with_a_reason(server: Server) -> None:
 async def test_routes_of_two_applications_share_an_address(server: Server) -> None:
     for id, path in (("one", "/one"), ("two", "/two/*")):
         runner = await server.provider(f"{id}-http", routing_mode="path")
-        server.components.by_id[id] = (lambda id: lambda request: answer_as(id))(id)
+        server.components.by_id[id] = answering(id)
         await runner.link_put(server.link(id, f"{id}-http", path=path))
     client = await server.connect()
     assert (await client.request("GET", "/one?x=1")).body == b"one"
@@ -512,14 +511,17 @@ async def test_routes_of_two_applications_share_an_address(server: Server) -> No
     assert (await client.request("GET", "/two/")).body == b"two"
 
 
-async def answer_as(id: str) -> HttpResponse:
-    return text(id.encode())
+def answering(id: str) -> Component:
+    async def component(request: HttpRequest) -> HttpResponse:
+        return text(id.encode())
+
+    return component
 
 
 async def test_routes_by_host_name(server: Server) -> None:
     runner = await server.provider(routing_mode="host")
     for id in ("a.example", "b.example"):
-        server.components.by_id[id] = (lambda id: lambda request: answer_as(id))(id)
+        server.components.by_id[id] = answering(id)
         await runner.link_put(server.link(id, name=id[0], host=id.upper()))
     client = await server.connect()
     assert (await client.request(headers={"host": "A.example:8000"})).body == b"a.example"
@@ -540,7 +542,7 @@ async def test_two_links_for_one_route_conflict_and_name_both(server: Server) ->
 
 async def test_a_link_moves_to_another_component_and_address(server: Server) -> None:
     runner = await server.provider()
-    server.components.by_id |= {"a": lambda _: answer_as("a"), "b": lambda _: answer_as("b")}
+    server.components.by_id |= {"a": answering("a"), "b": answering("b")}
     await runner.link_put(server.link("a"))
     client = await server.connect()
     assert (await client.request()).body == b"a"
@@ -662,7 +664,7 @@ async def test_a_handed_over_socket_stays_open_for_others(server: Server) -> Non
     for each, name in ((first, b"first"), (second, b"second")):
         runner = await each.provider()
         each.ingress._listeners = HandedOver()
-        each.components.by_id["a"] = (lambda name: lambda _: answer_as(name.decode()))(name)
+        each.components.by_id["a"] = answering(name.decode())
         await runner.link_put(each.link("a"))
     await first.aclose()
     port = shared.getsockname()[1]

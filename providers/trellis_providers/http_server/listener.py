@@ -23,6 +23,7 @@ __all__ = ["Listener"]
 
 _SWEEP_SECONDS = 1.0
 _ABORT_SECONDS = 1.0
+_ACCEPT_TURNS = 4
 _BACKLOG = 2048
 
 
@@ -100,6 +101,9 @@ class Listener:
             server.close()
         if listening is not None:
             await self._listeners.release(listening)
+            # What was accepted in this turn of the loop reaches us in the next few; it is to be answered too.
+            for _ in range(_ACCEPT_TURNS):
+                await asyncio.sleep(0)
 
     async def _emptied(self, seconds: float) -> bool:
         """Whether all clients were gone within that time."""
