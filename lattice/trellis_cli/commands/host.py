@@ -1,0 +1,68 @@
+"""`trellis host run`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trellis_cli.command import Cli, command
+from trellis_cli.exits import ExitCode
+from trellis_cli.settings import DEFAULT_LATTICE, DEFAULT_NATS_URL, default_data_dir
+
+__all__ = ["register"]
+
+
+def run(
+    cli: Cli,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", metavar="DIR", help="For its identity; default: ~/.local/share/trellis/host."),
+    ] = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option("--cache-dir", metavar="DIR", help="For compiled components; default: DATA-DIR/cache."),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label of this host; may be repeated.")
+    ] = None,
+    seed: Annotated[
+        str | None,
+        typer.Option(
+            "--seed",
+            metavar="SEED",
+            help="nkey seed (SN…) of its identity; default: kept in DIR.",
+            envvar="TRELLIS_HOST_SEED",
+        ),
+    ] = None,
+    listeners_socket: Annotated[Path | None, typer.Option("--listeners-socket", hidden=True)] = None,
+    supervisor_fd: Annotated[int | None, typer.Option("--supervisor-fd", hidden=True)] = None,
+) -> ExitCode:
+    """Run one host in the foreground and join the lattice at --nats-url.
+
+    Waits for NATS if it is not up yet. Ctrl-C or SIGTERM drains it: it takes no new work, finishes what it has,
+    and leaves.
+    """
+    from trellis_cli.hosting.process import HostOptions, run_host
+    from trellis_cli.labels import parse_labels
+
+    directory = (data_dir or default_data_dir(os.environ) / "host").expanduser().absolute()
+    options = HostOptions(
+        lattice=cli.settings.lattice or DEFAULT_LATTICE,
+        nats_url=cli.settings.nats_url or DEFAULT_NATS_URL,
+        data_dir=directory,
+        cache_dir=(cache_dir or directory / "cache").expanduser().absolute(),
+        labels=parse_labels(label or ()),
+        seed=seed,
+        listeners_socket=listeners_socket,
+        supervisor_fd=supervisor_fd,
+    )
+    return run_host(options)
+
+
+def register(group: typer.Typer) -> None:
+    """Adds the commands."""
+    examples = ("trellis host run --nats-url nats://10.0.0.5:4222", "trellis host run --label zone=a --data-dir ./host")
+    command(group, "run", examples=examples)(run)

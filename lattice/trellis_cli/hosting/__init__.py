@@ -1,0 +1,1 @@
+"""One host as a process: what `trellis host run` is around the host itself."""

@@ -1,0 +1,159 @@
+"""What runs in a lattice, as listings. JSON keys are those of the control protocol (docs/cli.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from trellis_cli.output.document import Column, Listing
+from trellis_cli.output.times import age
+from trellis_lattice.control.component import UNBOUNDED
+from trellis_lattice.control.host import ComponentDescription, HostInfo, HostInventory, ProviderDescription
+from trellis_lattice.links import Link
+
+__all__ = ["components", "configs", "hosts", "links", "providers", "short_id"]
+
+_APP = "wasmcloud.dev/appspec"
+_SHOWN_VALUE = 60
+
+
+def short_id(id: str) -> str:
+    """A host id, short enough for a table; it is accepted wherever a host is named."""
+    return f"{id[:10]}…" if len(id) > 12 else id
+
+
+def hosts(infos: Iterable[HostInfo], lattice: str) -> Listing:
+    """All hosts, by friendly name."""
+    found = sorted(infos, key=lambda host: (host.friendly_name, host.id))
+    return Listing(
+        key="hosts",
+        columns=(
+            Column("host id", narrow=True),
+            Column("host id", wide=True),
+            Column("name"),
+            Column("uptime", right=True),
+            Column("version"),
+            Column("labels"),
+        ),
+        rows=[
+            (
+                short_id(host.id),
+                host.id,
+                host.friendly_name,
+                age(host.uptime_seconds),
+                host.version or "",
+                _pairs(host.labels),
+            )
+            for host in found
+        ],
+        items=[host.model_dump(mode="json", exclude_none=True) for host in found],
+        names=[host.id for host in found],
+        empty=f"No host answers in lattice `{lattice}`. Start one: trellis up, or trellis host run.",
+    )
+
+
+def components(inventories: Iterable[HostInventory], lattice: str) -> Listing:
+    """Every component on every host that runs it."""
+    found = _by_id((host, item) for host in inventories for item in host.components)
+    return Listing(
+        key="components",
+        columns=(
+            Column("component"),
+            Column("host"),
+            Column("max instances", right=True),
+            Column("app"),
+            Column("image", wide=True),
+        ),
+        rows=[
+            (item.id, host.friendly_name, _bound(item.max_instances), _app(item.annotations), item.image_ref)
+            for host, item in found
+        ],
+        items=[_workload(host, item) for host, item in found],
+        names=_names(item.id for _, item in found),
+        empty=f"No component runs in lattice `{lattice}`. Deploy an application: trellis app deploy FILE.",
+    )
+
+
+def providers(inventories: Iterable[HostInventory], lattice: str) -> Listing:
+    """Every provider on every host that runs it."""
+    found = _by_id((host, item) for host in inventories for item in host.providers)
+    return Listing(
+        key="providers",
+        columns=(Column("provider"), Column("host"), Column("app"), Column("image")),
+        rows=[(item.id, host.friendly_name, _app(item.annotations), item.image_ref) for host, item in found],
+        items=[_workload(host, item) for host, item in found],
+        names=_names(item.id for _, item in found),
+        empty=f"No provider runs in lattice `{lattice}`. Deploy an application that has one: trellis app deploy FILE.",
+    )
+
+
+def links(found: Iterable[Link], lattice: str) -> Listing:
+    """Every link, by source."""
+    ordered = sorted(found, key=lambda link: link.key)
+    return Listing(
+        key="links",
+        columns=(
+            Column("source"),
+            Column("target"),
+            Column("interfaces"),
+            Column("name"),
+            Column("source config", wide=True),
+            Column("target config", wide=True),
+        ),
+        rows=[
+            (
+                link.source_id,
+                link.target,
+                f"{link.wit_namespace}:{link.wit_package}/{','.join(link.interfaces)}",
+                link.name,
+                ",".join(link.source_config),
+                ",".join(link.target_config),
+            )
+            for link in ordered
+        ],
+        items=[link.model_dump(mode="json") for link in ordered],
+        names=[f"{link.source_id}/{link.name}/{link.wit_namespace}:{link.wit_package}" for link in ordered],
+        empty=f"There is no link in lattice `{lattice}`.",
+    )
+
+
+def configs(found: Mapping[str, Mapping[str, str]], lattice: str) -> Listing:
+    """Every named configuration. Values of secrets are references, never the secrets."""
+    ordered = sorted(found)
+    return Listing(
+        key="config",
+        columns=(Column("config"), Column("values")),
+        rows=[(name, _pairs(found[name])) for name in ordered],
+        items=[{"name": name, "values": dict(found[name])} for name in ordered],
+        names=ordered,
+        empty=f"There is no configuration in lattice `{lattice}`.",
+    )
+
+
+def _by_id(found: Iterable[tuple[HostInventory, Any]]) -> list[tuple[HostInventory, Any]]:
+    return sorted(found, key=lambda pair: (pair[1].id, pair[0].friendly_name, pair[0].host_id))
+
+
+def _workload(host: HostInventory, item: ComponentDescription | ProviderDescription) -> dict[str, Any]:
+    described = item.model_dump(mode="json", exclude_none=True)
+    return {**described, "host_id": host.host_id, "host_name": host.friendly_name}
+
+
+def _names(ids: Iterable[str]) -> Sequence[str]:
+    return list(dict.fromkeys(ids))
+
+
+def _app(annotations: Mapping[str, str] | None) -> str:
+    return (annotations or {}).get(_APP, "")
+
+
+def _bound(instances: int) -> str:
+    return "unbounded" if instances == UNBOUNDED else str(instances)
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={_cut(values[key])}" for key in sorted(values))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_VALUE else f"{text[: _SHOWN_VALUE - 1]}…"
