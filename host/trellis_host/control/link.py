@@ -28,8 +28,13 @@ def register(server: ControlServer, host: ControlContext) -> None:
         existed, removed = await host.shared.delete_link(request, deadline=host.deadline())
         if not existed:
             return CtlResponse.done("successfully deleted link (spec doesn't exist)")
-        known = {"target": removed.target, "interfaces": removed.interfaces} if removed is not None else {}
-        await host.publish(LinkDeleted(**request.to_data(), **known))
+        await host.publish(
+            LinkDeleted(
+                **request.to_data(),
+                target=removed.target if removed is not None else None,
+                interfaces=removed.interfaces if removed is not None else None,
+            )
+        )
         return CtlResponse.done("successfully deleted link")
 
     async def get(request: None, subject: ControlSubject) -> CtlResponse[list[Link]]:

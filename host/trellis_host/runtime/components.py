@@ -17,10 +17,9 @@ from trellis_host.runtime.slots import Slots
 from trellis_host.state import ComponentSpec
 from trellis_host.wasi.context import WasiSettings
 from trellis_host.wasi.http.exchange import start_http
-from trellis_lattice.errors import NotFound, RequestInvalid
-from trellis_lattice.http import HANDLE, HANDLE_TYPE, INCOMING_HANDLER
+from trellis_lattice.errors import RequestInvalid
+from trellis_lattice.http import HANDLE_TYPE, INCOMING_HANDLER
 from trellis_lattice.invocation.api import Call
-from trellis_lattice.names import InterfaceName
 from trellis_lattice.wit.types import FuncType, InterfaceType
 
 __all__ = ["RunningComponent"]
@@ -60,6 +59,10 @@ class RunningComponent:
     def exports(self) -> Mapping[str, InterfaceType]:
         return self.component.exports
 
+    @property
+    def in_flight(self) -> int:
+        return self.slots.in_flight
+
     def reshape(self, spec: ComponentSpec) -> None:
         """New bounds for what already runs."""
         self.spec = spec
@@ -69,13 +72,13 @@ class RunningComponent:
         return self._find(interface, function)[1]
 
     async def serve(self, call: Call) -> Any:
-        export, _ = self._find(call.interface, call.function)
+        export, type = self._find(call.interface, call.function)
         slots = self.slots
         if not slots.try_acquire():
             await slots.acquire(call.deadline)
         deadline = min(call.deadline, asyncio.get_running_loop().time() + self._timeout)
         context = InvocationContext(self._settings, deadline)
-        if call.function == HANDLE and call.interface.startswith(INCOMING_HANDLER):
+        if type is HANDLE_TYPE:
             return await start_http(
                 self._linked, export, call.args[0], context, self._limits, deadline, done=slots.release
             )
@@ -92,27 +95,14 @@ class RunningComponent:
         return found
 
     def _look_up(self, interface: str, function: str) -> tuple[Export, FuncType]:
-        wanted = InterfaceName.parse(interface) if interface else None
-        for name, offered in self.component.exports.items():
-            if name == interface or (wanted and name and InterfaceName.parse(name).answers(wanted)):
-                type = offered.functions.get(function)
-                if type is None:
-                    raise self._missing(f"{name} has no function {function!r}", offered.functions)
-                if wanted and wanted.unversioned == INCOMING_HANDLER:
-                    type = HANDLE_TYPE
-                elif function.startswith(("[constructor]", "[method]", "[static]")):
-                    raise RequestInvalid(
-                        f"Component {self.spec.id!r} exports the resource function {function!r}; "
-                        "resources of components cannot be called over a link.",
-                        remedy="Export plain functions, or offer the resource from a provider.",
-                    )
-                return self._linked.export(name, function), type
-        raise self._missing(f"it does not export {interface or 'functions at its root'}", self.component.exports)
-
-    def _missing(self, what: str, there_is: Mapping[str, object]) -> NotFound:
-        names = ", ".join(sorted(name or "functions at its root" for name in there_is)) or "nothing"
-        return NotFound(
-            f"Component {self.spec.id!r} cannot answer this call: {what}.",
-            remedy=f"There is: {names}.",
-            component=self.spec.id,
-        )
+        export = self._linked.export(interface, function)
+        if export.interface.partition("@")[0] == INCOMING_HANDLER:
+            return export, HANDLE_TYPE
+        if function.startswith("["):
+            raise RequestInvalid(
+                f"{export} of component {self.spec.id!r} belongs to a resource; resources of components cannot be "
+                "used over a link.",
+                remedy="Export plain functions, or offer the resource from a provider.",
+                component=self.spec.id,
+            )
+        return export, export.type

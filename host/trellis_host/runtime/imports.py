@@ -8,16 +8,16 @@ sandbox holds that handle.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from trellis_host.engine.api import HostFunction, HostInterface, HostResource, waiting
 from trellis_host.wasi.context import WasiContext, WasiSettings
-from trellis_lattice.errors import NotFound
 from trellis_lattice.invocation.api import Call, Handle, Invoker
+from trellis_lattice.links import LinkTable
 from trellis_lattice.names import InterfaceName
-from trellis_lattice.wit.types import FuncType, InterfaceType
+from trellis_lattice.wit.types import FuncType, InterfaceType, ResourceId, resources_in
 
-__all__ = ["InvocationContext", "LinkTargets", "handle_resource", "linked_interface"]
+__all__ = ["InvocationContext", "linked_interface"]
 
 
 class InvocationContext(WasiContext):
@@ -34,61 +34,47 @@ class InvocationContext(WasiContext):
         return self.link_names.get(interface, "default") if self.link_names else "default"
 
 
-class LinkTargets(Protocol):
-    """The links of one source, as they are now."""
-
-    def target(self, link_name: str, interface: str) -> str | None:
-        """The id that the source's link `link_name` leads to for the unversioned interface."""
-
-
 def linked_interface(
     name: InterfaceName,
     type: InterfaceType,
     *,
     component: str,
-    targets: LinkTargets,
+    links: LinkTable,
     invoker: Invoker,
-    resource: Callable[[str], HostResource],
+    resource: Callable[[ResourceId], HostResource],
 ) -> HostInterface:
     """An implementation of import `name` that sends each call to whatever it is linked to.
 
-    `resource(name)` gives the one `HostResource` of that resource type in this component.
+    `resource(id)` gives the one `HostResource` of that resource type in this component.
     """
     functions = {
-        function: _linked_function(name, function, signature, component, targets, invoker)
+        function: _linked_function(name, function, signature, component, links, invoker)
         for function, signature in type.functions.items()
     }
-    return HostInterface(name, functions, {each: resource(each) for each in type.resources})
+    return HostInterface(
+        name, functions, {each: resource(_resource_id(name.unversioned, each, type)) for each in type.resources}
+    )
 
 
-def handle_resource(name: str, drop_handle: Callable[[Handle], None]) -> HostResource:
-    """A resource type whose values are handles; dropping an owned one tells its owner."""
-
-    def drop(context: Any, value: Any) -> None:
-        if isinstance(value, Handle) and value.owner:
-            drop_handle(value)
-
-    return HostResource(name, drop)
+def _resource_id(interface: str, name: str, type: InterfaceType) -> ResourceId:
+    """Which resource an interface means by `name`: one it uses from elsewhere shows in its functions as such."""
+    for function in type.functions.values():
+        for part in (*(param for _, param in function.params), function.result):
+            for id in resources_in(part):
+                if id.name == name:
+                    return id
+    return ResourceId(interface, name)
 
 
 def _linked_function(
-    name: InterfaceName, function: str, type: FuncType, component: str, targets: LinkTargets, invoker: Invoker
+    name: InterfaceName, function: str, type: FuncType, component: str, links: LinkTable, invoker: Invoker
 ) -> HostFunction:
     interface, key = str(name), name.unversioned
     method = function.startswith("[method]")
 
     def call(context: InvocationContext, *args: Any) -> Awaitable[Any]:
         link_name = context.link_name(key)
-        target = targets.target(link_name, key)
-        if target is None:
-            raise NotFound(
-                f"Component {component!r} called {interface}.{function}, but has no link named {link_name!r} for {key}.",
-                remedy=f"Add a link trait from {component!r} with namespace {name.namespace}, package {name.package}, "
-                f"interfaces [{name.interface}] to its manifest.",
-                component=component,
-                interface=interface,
-                link_name=link_name,
-            )
+        target = links.resolve(component, key, link_name).target
         owner = args[0].owner if method and args and isinstance(args[0], Handle) else ""
         return invoker.invoke(
             Call(

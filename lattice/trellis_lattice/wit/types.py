@@ -7,7 +7,7 @@ Names inside (fields, cases, labels) are WIT names in kebab-case, exactly as the
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -28,6 +28,7 @@ __all__ = [
     "Tuple",
     "Variant",
     "WitType",
+    "resources_in",
 ]
 
 
@@ -136,3 +137,28 @@ class InterfaceType:
     name: str
     functions: Mapping[str, FuncType]
     resources: tuple[str, ...] = field(default=())
+
+
+def resources_in(type: WitType | None) -> Iterator[ResourceId]:
+    """Every resource whose handles a value of the type may hold."""
+    match type:
+        case None | Primitive() | Enum() | Flags() | Stream():
+            return
+        case Own(resource) | Borrow(resource):
+            yield resource
+        case ListType(element):
+            yield from resources_in(element)
+        case Option(some):
+            yield from resources_in(some)
+        case Result(ok, err):
+            yield from resources_in(ok)
+            yield from resources_in(err)
+        case Tuple(items):
+            for item in items:
+                yield from resources_in(item)
+        case Record(fields):
+            for _, part in fields:
+                yield from resources_in(part)
+        case Variant(cases):
+            for _, payload in cases:
+                yield from resources_in(payload)
