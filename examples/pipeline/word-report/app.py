@@ -20,7 +20,7 @@ class Words(exports.Words):
         found = re.findall(r"\w+", text.lower())
         if not found:
             raise Err(words.Problem_NoWords())
-        common = [words.WordCount(word, count) for word, count in Counter(found).most_common(3)]
+        common = [words.WordCount(word, count) for word, count in Counter(found).most_common()[:3]]
         return words.Report(len(found), max(found, key=len), common, mood(text))
 
 
