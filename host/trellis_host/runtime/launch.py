@@ -15,6 +15,7 @@ from trellis_host.engine import Component, Engine, HostInterface, HostResource, 
 from trellis_host.runtime.components import RunningComponent
 from trellis_host.runtime.images import fetch_image
 from trellis_host.runtime.imports import linked_interface
+from trellis_host.runtime.link_names import LATTICE, link_names_interface
 from trellis_host.runtime.shared_state import SharedState
 from trellis_host.runtime.world import execution_limits, wasi_settings
 from trellis_host.state import ComponentSpec
@@ -49,7 +50,6 @@ class Launcher:
         owner: TaskOwner,
         client: OutgoingClient | None,
         drop: Callable[[Any], None],
-        built_in: Mapping[str, Callable[[str], HostInterface]] | None = None,
     ) -> None:
         self._engine = engine
         self._shared = shared
@@ -58,7 +58,6 @@ class Launcher:
         self._client = client
         self._drop = drop
         self._wasi = WasiImports()
-        self._built_in = built_in or {}
 
     async def launch(
         self, spec: ComponentSpec, *, deadline: float, progress: LoadProgress | None = None
@@ -87,9 +86,10 @@ class Launcher:
             own = self._wasi.resolve(wanted, type)
             if own is not None:
                 return own
-            built_in = self._built_in.get(wanted.unversioned)
-            if built_in is not None:
-                return built_in(component)
+            if wanted.unversioned == LATTICE:
+                return link_names_interface(wanted, type, component, self._shared.links)
+            if not wanted.namespace:
+                return None  # a function at the root: links are between interfaces
             return linked_interface(
                 wanted,
                 type,
@@ -119,7 +119,7 @@ class Launcher:
         wanted = InterfaceName.parse(name)
         if not type.functions:
             return False
-        return self._wasi.resolve(wanted, type) is None and wanted.unversioned not in self._built_in
+        return self._wasi.resolve(wanted, type) is None and wanted.unversioned != LATTICE
 
     def _is_linked(self, component: str, name: str) -> bool:
         interface = InterfaceName.parse(name).unversioned

@@ -139,7 +139,7 @@ class Workloads:
                 case ReshapeComponent(spec):
                     await self._reshape(spec)
                 case HaltComponent(id) | HaltProvider(id):
-                    self._halt(id)
+                    await self._halt(id)
                 case LaunchProvider(spec):
                     await self._launch_provider(spec)
                 case Emit(event):
@@ -202,16 +202,14 @@ class Workloads:
         if before is not None:
             self._tasks.create_task(self._leave(before, DRAIN_GRACE), name=f"drain {target}")
 
-    def _halt(self, target: str) -> None:
-        served = self._served.pop(target, None)
-        if served is not None:
-            self._router.remove(target, served.service)
-            self._enqueue_leaving(target, served)
-
-    def _enqueue_leaving(self, target: str, served: _Served) -> None:
+    async def _halt(self, target: str) -> None:
         """A component drains beside what follows; a provider must be gone before its id or its port is used again."""
+        served = self._served.pop(target, None)
+        if served is None:
+            return
+        self._router.remove(target, served.service)
         if isinstance(served.service, RunningProvider):
-            self._enqueue(target, self._leave(served, DRAIN_GRACE))
+            await self._leave(served, DRAIN_GRACE)
         else:
             self._tasks.create_task(self._leave(served, DRAIN_GRACE), name=f"drain {target}")
 

@@ -1,0 +1,284 @@
+"""A host: joins a lattice, answers for what it runs, and leaves without loss.
+
+The laws of this file: it composes and decides nothing (`state.py` does); control subscriptions exist and the
+shared state has been read before the host is announced (lattice-protocol 9.2); all its tasks live in one task
+group; when it stops, it first takes no more, then finishes what it has, then says goodbye, then disconnects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from trellis_host.control import register_all
+from trellis_host.engine import Engine, EngineSettings
+from trellis_host.runtime.describe import serve_descriptions
+from trellis_host.runtime.health import watch_health
+from trellis_host.runtime.launch import Launcher
+from trellis_host.runtime.liveness import Liveness
+from trellis_host.runtime.providers import HostServices
+from trellis_host.runtime.router import Router
+from trellis_host.runtime.shared_state import SharedState
+from trellis_host.runtime.workloads import Workloads
+from trellis_host.settings import HostSettings, default_labels
+from trellis_host.state import Answer, HostState, Outcome
+from trellis_host.wasi import HttpClient
+from trellis_lattice.bus.connection import Connection
+from trellis_lattice.control.host import (
+    ComponentDescription,
+    HostInfo,
+    HostInventory,
+    ProviderDescription,
+    uptime_human,
+)
+from trellis_lattice.control.server import ControlServer
+from trellis_lattice.errors import TrellisError
+from trellis_lattice.events import Event, HostHeartbeat, HostStarted, HostStopped
+from trellis_lattice.events.feed import EventPublisher
+from trellis_lattice.invocation.api import Handle
+from trellis_lattice.invocation.client import LatticeInvoker
+from trellis_lattice.invocation.server import LatticeServer
+from trellis_lattice.tracing import Tracing
+from trellis_lattice.tracing.query import serve_traces
+from trellis_lattice.tracing.setup import start_tracing
+from trellis_provider_sdk import BoundListeners, Listeners, Provider, find_provider
+
+__all__ = ["Host", "HostService"]
+
+_log = logging.getLogger("trellis.host")
+
+VERSION = version("trellis-mesh")
+OPERATION_TIMEOUT = 1.8
+"""Seconds for an operation on shared state: v1 clients wait two."""
+
+
+class HostService(Protocol):
+    """Something that lives as long as the host does and shares its connection, such as the reconciler."""
+
+    async def run(self, connection: Connection, stop: asyncio.Event) -> None:
+        """Works until `stop` is set, then gives back what it holds."""
+
+
+class Host:
+    """One host. `run` is its whole life.
+
+    `listeners` gives its providers their sockets; `services` run beside it.
+    """
+
+    def __init__(
+        self,
+        settings: HostSettings,
+        *,
+        listeners: Listeners | None = None,
+        services: Sequence[HostService] = (),
+        find_provider: Callable[[str], type[Provider]] = find_provider,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self.state = HostState(settings.key.public_key, {**default_labels(), **settings.labels})
+        self.ready = asyncio.Event()
+        """Set once the host is announced."""
+        self._listeners = listeners or BoundListeners()
+        self._services = services
+        self._find_provider = find_provider
+        self._clock = clock
+        self._started = clock()
+        self._stop = asyncio.Event()
+        self._grace = settings.stop_grace
+        self._accepting = True
+
+    @property
+    def shared(self) -> SharedState:
+        return self._shared
+
+    @property
+    def workloads(self) -> Workloads:
+        return self._workloads
+
+    # life ---------------------------------------------------------------------------------------------
+
+    def request_stop(self, *, grace: float | None = None) -> None:
+        """Begins to stop; `run` returns when that is done. `grace` in seconds for what is under way."""
+        if grace is not None:
+            self._grace = min(grace, self.settings.stop_grace)
+        self._accepting = False
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Joins, works until asked to stop, and leaves. Raises a `TrellisError` if it cannot join."""
+        connection = await Connection.connect(self.settings.nats, timeout=self.settings.connect_timeout)
+        try:
+            tracing = start_tracing(self.state.host_id)
+            try:
+                await self._join_and_work(connection, tracing)
+            finally:
+                await tracing.aclose()
+        finally:
+            await connection.aclose()
+
+    async def _join_and_work(self, connection: Connection, tracing: Tracing) -> None:
+        settings = self.settings
+        engine = Engine(EngineSettings(max_in_flight=settings.max_in_flight, cache_dir=settings.cache_dir))
+        try:
+            self._shared = await SharedState.open(connection, settings.lattice, deadline=self._within(10))
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    await self._work(connection, tracing, engine, tasks)
+            finally:
+                await self._shared.aclose()
+        finally:
+            await engine.aclose()
+
+    async def _work(self, connection: Connection, tracing: Tracing, engine: Engine, tasks: asyncio.TaskGroup) -> None:
+        settings, host_id = self.settings, self.state.host_id
+        self._connection = connection
+        self._events = EventPublisher(connection, settings.lattice, host_id)
+        invoker = LatticeInvoker(connection, settings.lattice, tracing=tracing, host=host_id)
+        router = Router(invoker, tracing)
+        server = await LatticeServer.start(
+            connection, settings.lattice, host_id, tracing=tracing, released=self._release
+        )
+        self._invoker, self._server = invoker, server
+        http_client = HttpClient()
+        launcher = Launcher(engine, self._shared, router, owner=tasks, client=http_client, drop=self._drop)
+        services = HostServices(settings.lattice, connection, self._listeners, router, tracing, {})
+        self._workloads = Workloads(
+            self.state,
+            self._shared,
+            router,
+            server,
+            launcher,
+            services,
+            find_provider=self._find_provider,
+            publish=self.publish,
+            tasks=tasks,
+        )
+        control = ControlServer(connection, settings.lattice, host_id, prefix=settings.control_prefix)
+        register_all(control, self)
+        liveness = Liveness(self, connection, settings.lattice)
+        await self._announce(connection, control, tracing, liveness)
+        beside = [
+            tasks.create_task(self._heartbeats(), name="heartbeats"),
+            tasks.create_task(liveness.run(), name="beats"),
+            tasks.create_task(watch_health(lambda: self._workloads.providers, self.publish, host_id), name="health"),
+        ]
+        over = asyncio.Event()
+        services_running = [tasks.create_task(each.run(connection, over), name="service") for each in self._services]
+        await self._stop.wait()
+        over.set()
+        if services_running:
+            await asyncio.wait(services_running)
+        await control.aclose()
+        await self._workloads.aclose(self._grace)
+        await self.publish(HostStopped(labels=self.state.labels))
+        for task in beside:
+            task.cancel()
+        await liveness.aclose()
+        await invoker.aclose()
+        await server.aclose()
+        await http_client.aclose()
+        await self._flush(connection)
+
+    async def _announce(
+        self, connection: Connection, control: ControlServer, tracing: Tracing, liveness: Liveness
+    ) -> None:
+        lattice = self.settings.lattice
+        if tracing.recent is not None:
+            await serve_traces(connection, lattice, tracing.recent)
+        await serve_descriptions(connection, lattice, self._workloads)
+        await liveness.start()
+        await control.start(deadline=self._within(5))
+        labels, name = self.state.labels, self.settings.friendly_name
+        await self.publish(HostStarted(friendly_name=name, labels=labels, version=VERSION))
+        _log.info("Host %s (%s) joined lattice %s at %s", name, self.state.host_id, lattice, connection.url)
+        self.ready.set()
+
+    async def _heartbeats(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.heartbeat_interval)
+            await self.publish(HostHeartbeat(**self.inventory().to_data()))
+
+    async def _flush(self, connection: Connection) -> None:
+        try:
+            await connection.flush(deadline=self._within(2))
+        except TrellisError as error:
+            _log.warning("The last messages of this host may be lost: %s", error)
+
+    def _within(self, seconds: float) -> float:
+        return asyncio.get_running_loop().time() + seconds
+
+    # resources that cross the lattice -------------------------------------------------------------------
+
+    def _drop(self, value: Any) -> None:
+        """A component dropped a resource that came over a link."""
+        if isinstance(value, Handle):
+            self._invoker.drop(value)
+        else:
+            self._release(value)
+
+    def _release(self, value: Any) -> None:
+        for provider in self._workloads.providers:
+            provider.runner.release(value)
+
+    # what control operations see ------------------------------------------------------------------------
+
+    def apply(self, outcome: Outcome) -> Answer:
+        self._workloads.apply(outcome.effects)
+        return outcome.answer
+
+    async def settled(self) -> None:
+        await self._workloads.settled()
+
+    async def publish(self, event: Event) -> bool:
+        return await self._events.publish(event)
+
+    def deadline(self) -> float:
+        return self._within(OPERATION_TIMEOUT)
+
+    def would_take(self, constraints: Mapping[str, str]) -> bool:
+        return self._accepting and all(self.state.labels.get(key) == value for key, value in constraints.items())
+
+    def info(self) -> HostInfo:
+        uptime = int(self._clock() - self._started)
+        url = self._connection.url
+        return HostInfo(
+            id=self.state.host_id,
+            friendly_name=self.settings.friendly_name,
+            lattice=self.settings.lattice,
+            labels=self.state.labels,
+            uptime_seconds=uptime,
+            uptime_human=uptime_human(uptime),
+            version=VERSION,
+            ctl_host=url,
+            rpc_host=url,
+            js_domain=self.settings.nats.jetstream_domain,
+        )
+
+    def inventory(self) -> HostInventory:
+        uptime = int(self._clock() - self._started)
+        return HostInventory(
+            host_id=self.state.host_id,
+            friendly_name=self.settings.friendly_name,
+            version=VERSION,
+            uptime_human=uptime_human(uptime),
+            uptime_seconds=uptime,
+            labels=self.state.labels,
+            components=tuple(
+                ComponentDescription(
+                    id=each.id,
+                    image_ref=each.image,
+                    annotations=dict(each.annotations),
+                    max_instances=each.max_instances,
+                    limits=dict(each.limits) if each.limits is not None else None,
+                )
+                for each in self.state.components
+            ),
+            providers=tuple(
+                ProviderDescription(id=each.id, image_ref=each.image, annotations=dict(each.annotations))
+                for each in self.state.providers
+            ),
+        )

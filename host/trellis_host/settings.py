@@ -1,0 +1,45 @@
+"""How one host is set up. Plain data; nothing here reads the environment."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trellis_lattice.bus.connection import ConnectionSettings
+from trellis_lattice.ids import HostKey
+from trellis_lattice.subjects import CONTROL_PREFIX, DEFAULT_LATTICE
+
+__all__ = ["HostSettings", "default_labels"]
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """`key` is the host's identity; `cache_dir` keeps compiled code, written by hosts of this user alone."""
+
+    key: HostKey
+    friendly_name: str
+    cache_dir: Path
+    nats: ConnectionSettings = field(default_factory=ConnectionSettings)
+    lattice: str = DEFAULT_LATTICE
+    labels: Mapping[str, str] = field(default_factory=dict)
+    control_prefix: str = CONTROL_PREFIX
+    heartbeat_interval: float = 30.0
+    """Seconds between v1 heartbeats."""
+    connect_timeout: float = 10.0
+    stop_grace: float = 10.0
+    """Seconds that what is under way gets when the host stops."""
+    max_in_flight: int = 2048
+    """Sandboxes alive at one time."""
+
+
+def default_labels() -> dict[str, str]:
+    """`hostcore.*` as v1 spells them (lattice-protocol 9.1), and who made this host (9.6)."""
+    return {
+        "hostcore.arch": {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine()),
+        "hostcore.os": {"darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform),
+        "hostcore.osfamily": "windows" if sys.platform == "win32" else "unix",
+        "host.impl": "trellis",
+    }
