@@ -163,17 +163,17 @@ async def test_a_server_that_hangs_up_is_an_error_code(
 async def test_a_component_that_ends_leaves_no_request_behind(
     probe: Subject, server: Server, owner: asyncio.TaskGroup, client: HttpClient
 ) -> None:
-    gone = asyncio.Event()
+    asked, gone = asyncio.Event(), asyncio.Event()
 
     async def wait_for_the_end(peer: Peer) -> None:
         await peer.body()
+        asked.set()
         await peer.reader.read()
         gone.set()
 
     server.answer = wait_for_the_end
     asking = asyncio.ensure_future(probe.request(_world(owner, client), f"/fetch/{server.port}"))
-    while not server.peers:
-        await asyncio.sleep(0)
+    await asked.wait()
     asking.cancel()
     await gone.wait()
     await probe.ended(1)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trellis_host.wasi.http.client import OutgoingClient
     from trellis_host.wasi.http.grants import HttpGrants
 
-__all__ = ["ComponentExited", "TaskOwner", "WasiContext", "WasiSettings", "trap"]
+__all__ = ["ComponentExited", "TaskOwner", "WasiContext", "WasiSettings", "cancel_once", "trap"]
 
 
 class TaskOwner(Protocol):
@@ -97,7 +97,13 @@ class WasiContext:
             self._log.close()
         if self._tasks:
             for task in tuple(self._tasks):
-                task.cancel()
+                cancel_once(task)
+
+
+def cancel_once(task: asyncio.Task[Any]) -> None:
+    """Cancels; a second cancellation would interrupt the task's cleaning up after the first."""
+    if not task.cancelling():
+        task.cancel()
 
 
 def trap(context: WasiContext, what: str) -> InvocationFailed:

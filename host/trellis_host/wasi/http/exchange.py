@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from trellis_host.engine.api import HostFunction, HostResource, Limits
-from trellis_host.wasi.context import ComponentExited, TaskOwner, WasiContext
+from trellis_host.wasi.context import ComponentExited, TaskOwner, WasiContext, cancel_once
 from trellis_host.wasi.http.bodies import content_length
 from trellis_host.wasi.http.error_codes import status_of
 from trellis_host.wasi.http.fields import HttpFields
@@ -121,7 +121,7 @@ class _ResponsePipe(Pipe):
         super().close_nowait()
         task = self._exchange.task
         if task is not None and not self.ended and self._exchange.pipe is self:
-            task.cancel()
+            cancel_once(task)
 
 
 class ResponseOutparam:
@@ -202,7 +202,7 @@ async def start_http(
     try:
         await exchange.decided()
     except BaseException:
-        task.cancel()
+        cancel_once(task)
         raise
     return _response(exchange, context)
 

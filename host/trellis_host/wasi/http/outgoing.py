@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from trellis_host.engine.api import HostFunction, HostResource
-from trellis_host.wasi.context import WasiContext
+from trellis_host.wasi.context import WasiContext, cancel_once
 from trellis_host.wasi.http.bodies import pump
 from trellis_host.wasi.http.client import OutgoingClient, Timeouts
 from trellis_host.wasi.http.error_codes import code_of
@@ -37,7 +37,7 @@ class FutureResponse:
 
 def _drop(context: WasiContext, future: FutureResponse) -> None:
     if not future.taken:
-        future.task.cancel()
+        cancel_once(future.task)
 
 
 FUTURE_RESPONSE = HostResource("future-incoming-response", _drop)
