@@ -18,6 +18,7 @@ __all__ = [
     "owned_name",
     "sanitize",
     "secret_name",
+    "ulid",
 ]
 
 MANAGED_BY_ANNOTATION = "wasmcloud.dev/managed-by"
@@ -45,3 +46,12 @@ def secret_name(app: str, name: str) -> str:
 def digest(parts: Iterable[str]) -> str:
     """Id of a scaler: the hex SHA-256 of its parts, without separators."""
     return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def ulid(milliseconds: int, random: int) -> str:
+    """A version for a manifest that has none: 48 bits of time, then 80 random bits, in 26 characters."""
+    number = (milliseconds & (1 << 48) - 1) << 80 | random & (1 << 80) - 1
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))

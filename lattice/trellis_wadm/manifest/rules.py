@@ -32,7 +32,7 @@ __all__ = ["RULES", "Draft", "validate"]
 
 
 _CONFIG_NAME = re.compile(r"[A-Za-z0-9_=/-]+")
-_NAME = re.compile(r"[-\w]+")
+_NAME = re.compile(r"[-\w]+", re.ASCII)
 _KEY_NAME = re.compile(r"[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _DOMAIN_PART = re.compile(r"[A-Za-z](?:[-A-Za-z0-9]*[A-Za-z0-9])?")
 _SECRET_POLICY = "policy.secret.wasmcloud.dev/v1alpha1"

@@ -1,0 +1,164 @@
+"""The shapes of the application API (lattice-protocol 7.1, 7.9). Pure.
+
+Ours, which v1 clients ignore: `findings` of a put, `error` of a refusal, `conditions` of a scaler's status.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+
+from pydantic import Field
+
+from trellis_lattice.wire import WireModel
+from trellis_wadm.planner.result import ApplicationStatus, ScalerStatus, StatusType
+from trellis_wadm.planner.status import HIDDEN_KINDS, NO_HOSTS, UNDEPLOYED
+
+__all__ = [
+    "ApplicationSummary",
+    "ConditionReport",
+    "DeleteResult",
+    "DeployResult",
+    "PutResult",
+    "ScalerReport",
+    "State",
+    "StatusReport",
+    "VersionInfo",
+    "status_subject",
+]
+
+
+def status_subject(lattice: str, name: str) -> str:
+    """Where the status of an application is published whenever it changes."""
+    return f"wadm.status.{lattice}.{name}"
+
+
+class State(WireModel):
+    """A state and what there is to say about it."""
+
+    type: StatusType
+    message: str | None = None
+
+
+class ConditionReport(WireModel):
+    """One thing that does not hold: a stable `reason`, where, and since when (RFC 3339)."""
+
+    reason: str
+    message: str
+    host: str | None = None
+    since: str | None = None
+
+
+class ScalerReport(WireModel):
+    id: str
+    kind: str
+    name: str
+    status: State
+    conditions: tuple[ConditionReport, ...] = ()
+
+
+class StatusReport(WireModel):
+    """The status of an application; `version` is that of the manifest it speaks of (always empty in v1)."""
+
+    status: State
+    scalers: Annotated[tuple[ScalerReport, ...], Field(max_length=65536)] = ()
+    version: str = ""
+    components: tuple[Any, ...] = ()
+
+    @property
+    def type(self) -> StatusType:
+        return self.status.type
+
+    @property
+    def message(self) -> str:
+        return self.status.message or ""
+
+    @property
+    def conditions(self) -> list[ConditionReport]:
+        """What does not hold yet, over all scalers."""
+        return [condition for scaler in self.scalers for condition in scaler.conditions]
+
+    @classmethod
+    def of(cls, status: ApplicationStatus, epoch: float) -> Self:
+        """`epoch` added to the times of the conditions gives seconds since 1970."""
+        return cls(
+            status=State(type=status.type, message=status.message or None),
+            scalers=tuple(_scaler_report(scaler, epoch) for scaler in status.scalers if _is_shown(scaler)),
+            version=status.version,
+        )
+
+    @classmethod
+    def undeployed(cls) -> Self:
+        return cls(status=State(type=StatusType.UNDEPLOYED, message=UNDEPLOYED))
+
+    @classmethod
+    def never_deployed(cls) -> Self:
+        return cls(status=State(type=StatusType.UNDEPLOYED))
+
+    @classmethod
+    def waiting(cls) -> Self:
+        return cls(status=State(type=StatusType.WAITING, message=NO_HOSTS))
+
+
+def _is_shown(scaler: ScalerStatus) -> bool:
+    """Configs are shown only while something is wrong with them, as v1 hides them in what uses them."""
+    return scaler.kind not in HIDDEN_KINDS or bool(scaler.conditions)
+
+
+def _scaler_report(scaler: ScalerStatus, epoch: float) -> ScalerReport:
+    conditions = tuple(
+        ConditionReport(
+            reason=condition.reason,
+            message=condition.message,
+            host=condition.host,
+            since=datetime.fromtimestamp(epoch + condition.since, UTC).isoformat(timespec="seconds"),
+        )
+        for condition in scaler.conditions
+    )
+    state = State(type=scaler.type, message=scaler.message or None)
+    return ScalerReport(id=scaler.id, kind=scaler.kind, name=scaler.name, status=state, conditions=conditions)
+
+
+class ApplicationSummary(WireModel):
+    """One line of a list."""
+
+    name: str
+    version: str
+    description: str | None = None
+    deployed_version: str | None = None
+    detailed_status: StatusReport
+    status: StatusType
+    status_message: str | None = None
+
+
+class VersionInfo(WireModel):
+    version: str
+    deployed: bool
+
+
+class PutResult(WireModel):
+    """`result`: `created`, `newversion` or `error`."""
+
+    result: str
+    name: str = ""
+    current_version: str = ""
+    total_versions: int = 0
+    message: str = ""
+    findings: tuple[dict[str, Any], ...] = ()
+
+
+class DeployResult(WireModel):
+    """`result`: `acknowledged`, `notfound` or `error`; also the answer to an undeploy."""
+
+    result: str
+    message: str = ""
+    name: str = ""
+    version: str | None = None
+
+
+class DeleteResult(WireModel):
+    """`result`: `deleted`, `noop` or `error`."""
+
+    result: str
+    message: str = ""
+    undeploy: bool = False
