@@ -285,6 +285,8 @@ class Running:
         if sandbox.pending is not None:
             sandbox.pending.cancel()
         sandbox._busy = None
+        if sandbox.waiter is not None:
+            sandbox.wake()
         sandbox.settle()
         if self._keep and not broken:
             sandbox.rewind_all()
