@@ -15,7 +15,7 @@ from pydantic import Field
 from trellis_lattice.errors import Conflict, NotFound, RequestInvalid
 from trellis_lattice.wire import ConfigNames, Id, Ref, WireModel
 
-__all__ = ["CONFLICT", "ComponentSpec", "Link", "LinkId", "LinkTable", "put_link", "remove_link"]
+__all__ = ["CONFLICT", "ComponentSpec", "Link", "LinkId", "LinkTable", "check_link", "put_link", "remove_link"]
 
 CONFLICT = (
     "link already exists with different target, consider deleting the existing link or using a different link name"

@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from random import random
 from typing import Any, Protocol
 
 import nats.errors
-from nats.aio.client import Server
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.nuid import NUID
 
 from trellis_lattice.bus.backoff import reconnect_delay
+from trellis_lattice.bus.dial import FLUSH_TIMEOUT, ConnectionSettings, dial, discard, without_secrets
 from trellis_lattice.bus.direct import DirectClient
-from trellis_lattice.bus.translation import disconnected, no_answerer, translate, unreachable
-from trellis_lattice.errors import DeadlineExceeded, Denied, RequestInvalid, TrellisError
+from trellis_lattice.bus.translation import disconnected, no_answerer, translate
+from trellis_lattice.errors import DeadlineExceeded, RequestInvalid, TrellisError
 
 __all__ = ["Callback", "Connection", "ConnectionSettings", "Inbox", "Message", "Subscription"]
 
@@ -34,9 +31,6 @@ _log = logging.getLogger("trellis.bus")
 
 _HEADER_OVERHEAD = 12
 """Bytes of `NATS/1.0` and the two line ends around a header block."""
-_PENDING_BYTES = 2 * 1024 * 1024
-_FLUSH_TIMEOUT = 5.0
-_CLOSE_TIMEOUT = 2.0
 _MAX_QUEUED_MESSAGES = 64 * 1024
 _MAX_QUEUED_BYTES = 64 * 1024 * 1024
 
@@ -55,28 +49,6 @@ class Message(Protocol):
 
 
 Callback = Callable[[Message], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionSettings:
-    """Where NATS is and who we are there. `ping_interval` in seconds: a dead server is noticed after three."""
-
-    urls: Sequence[str] = ("nats://127.0.0.1:4222",)
-    name: str = "trellis"
-    credentials: Path | None = None
-    tls: ssl.SSLContext | None = None
-    jetstream_domain: str | None = None
-    ping_interval: float = 1.0
-
-    @property
-    def shown(self) -> str:
-        """The urls without user names and passwords."""
-        return ", ".join(_without_secrets(url) for url in self.urls)
-
-
-def _without_secrets(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if separator else url.rpartition("@")[2]
 
 
 class Subscription:
@@ -140,7 +112,6 @@ class Connection:
         self._listeners: list[Callable[[bool], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._last_error: BaseException | None = None
 
     # Life
 
@@ -151,10 +122,15 @@ class Connection:
         Without `patient` it gives up as soon as every url has failed once. Raises `Unavailable` or `Denied`.
         """
         self = cls(settings)
-        await self._open(asyncio.get_running_loop().time() + timeout, patient)
+        deadline = asyncio.get_running_loop().time() + timeout
+        self._client = await dial(settings, self, deadline=deadline, patient=patient)
         replies = Subscription(self, f"{self._prefix}*", "", self._on_reply)
         self._subscriptions[replies] = None
-        await self._resubscribe(replies)
+        try:
+            await self._resubscribe(replies)
+        except BaseException:
+            await self.aclose()
+            raise
         return self
 
     async def aclose(self) -> None:
@@ -166,7 +142,7 @@ class Connection:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._discard(self._client)
+        await discard(self._client)
         self._listeners.clear()
         self._subscriptions.clear()
         self._inboxes.clear()
@@ -184,7 +160,7 @@ class Connection:
     def url(self) -> str:
         """The server we are connected to, without secrets; else all we know."""
         connected = self._client.connected_url
-        return _without_secrets(connected.geturl()) if connected is not None else self.settings.shown
+        return without_secrets(connected.geturl()) if connected is not None else self.settings.shown
 
     def listen(self, listener: Callable[[bool], None]) -> Callable[[], None]:
         """Calls `listener(connected)` after every loss and return of the connection; gives back how to stop that."""
@@ -250,16 +226,21 @@ class Connection:
         *,
         deadline: float,
         enough: Callable[[Sequence[Message]], bool] = lambda answers: False,
+        quiet: float | None = None,
         limit: int = 10_000,
     ) -> list[Message]:
-        """All answers until the deadline, until `enough(answers)`, or until `limit` of them.
+        """All answers until the deadline, `enough(answers)`, `limit` of them, or `quiet` seconds without another.
 
         No answer is an empty list, at once if nobody listens.
         """
+        loop = asyncio.get_running_loop()
         answers: list[Message] = []
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[None] = loop.create_future()
+        last = loop.time()
 
         def collect(message: Message) -> None:
+            nonlocal last
+            last = loop.time()
             nobody = not message.data and message.headers is not None and message.headers.get("Status") == "503"
             if not nobody and not done.done():
                 answers.append(message)
@@ -270,13 +251,18 @@ class Connection:
         inbox = self.inbox(collect)
         try:
             await self.publish(subject, payload, reply=inbox.subject)
-            async with asyncio.timeout_at(deadline):
-                await done
-        except TimeoutError:
-            pass
+            while not done.done():
+                end = deadline if quiet is None or not answers else min(deadline, last + quiet)
+                left = end - loop.time()
+                if left <= 0:
+                    break
+                await asyncio.wait((done,), timeout=left if quiet is None else min(left, quiet))
         finally:
+            done.cancel()
             inbox.close()
             stop_listening()
+        if not answers and not self.connected:
+            raise disconnected(self.settings.shown, maybe_executed=True)
         return answers
 
     def inbox(self, callback: Callback) -> Inbox:
@@ -376,93 +362,32 @@ class Connection:
 
     # Making the connection, again and again
 
-    async def _open(self, deadline: float, patient: bool) -> None:
-        """Makes `self._client` a connected client, or raises."""
-        failures = 0
-        failed = asyncio.Event()
-        client = DirectClient()
+    def client_failed(self, client: DirectClient, error: Exception) -> None:
+        if client is self._client and not self._closing:
+            _log.warning("NATS: %s", translate(error, self.settings.shown).message)
 
-        async def on_error(error: Exception) -> None:
-            nonlocal failures
-            self._last_error = error
-            failures += 1
-            refused = isinstance(unreachable("", error), Denied)
-            if client is not self._client:
-                if refused or (not patient and failures >= len(self.settings.urls)):
-                    failed.set()
-            elif not self._closing:
-                _log.warning("NATS: %s", translate(error, self.settings.shown).message)
+    def client_lost(self, client: DirectClient) -> None:
+        if client is self._client and not self._closing:
+            _log.warning("The connection to NATS (%s) is lost", self.settings.shown)
+            self._on_lost()
 
-        async def on_lost() -> None:
-            if client is self._client and not self._closing:
-                _log.warning("The connection to NATS (%s) is lost", self.settings.shown)
-                self._on_lost()
+    def client_returned(self, client: DirectClient) -> None:
+        if client is self._client and not self._closing:
+            _log.info("The connection to NATS (%s) is back", self.settings.shown)
+            self._notify(True)
 
-        async def on_return() -> None:
-            if client is self._client and not self._closing:
-                _log.info("The connection to NATS (%s) is back", self.settings.shown)
-                self._notify(True)
-
-        async def on_closed() -> None:
-            if client is self._client and not self._closing:
-                self._on_lost()
-                self._spawn(self._revive())
-
-        connecting = asyncio.create_task(self._connect_client(client, on_error, on_lost, on_return, on_closed))
-        giving_up = asyncio.create_task(failed.wait())
-        try:
-            async with asyncio.timeout_at(deadline):
-                await asyncio.wait((connecting, giving_up), return_when=asyncio.FIRST_COMPLETED)
-        except TimeoutError:
-            pass
-        finally:
-            giving_up.cancel()
-            succeeded = connecting.done() and not connecting.cancelled() and connecting.exception() is None
-            if not succeeded:
-                connecting.cancel()
-                await asyncio.gather(connecting, return_exceptions=True)
-                await self._discard(client)
-        if not succeeded:
-            cause = connecting.exception() if not connecting.cancelled() else self._last_error
-            raise unreachable(self.settings.shown, cause or self._last_error)
-        self._client = client
-
-    async def _connect_client(self, client: DirectClient, error: Any, lost: Any, returned: Any, closed: Any) -> None:
-        """Settings of nats-py in one place. Pings notice a dead server after three intervals."""
-        settings = self.settings
-        await client.connect(
-            servers=list(settings.urls),
-            name=settings.name,
-            error_cb=error,
-            disconnected_cb=lost,
-            reconnected_cb=returned,
-            closed_cb=closed,
-            user_credentials=str(settings.credentials) if settings.credentials else None,
-            tls=settings.tls,
-            connect_timeout=2,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=0.1,  # type: ignore[arg-type]
-            reconnect_to_server_handler=_choose_server,
-            ping_interval=settings.ping_interval,  # type: ignore[arg-type]
-            max_outstanding_pings=2,
-            pending_size=_PENDING_BYTES,
-            flush_timeout=_FLUSH_TIMEOUT,
-        )
-
-    async def _discard(self, client: DirectClient) -> None:
-        try:
-            async with asyncio.timeout(_CLOSE_TIMEOUT):
-                await client.close()
-                await asyncio.sleep(0)
-        except (nats.errors.Error, OSError, TimeoutError) as error:
-            _log.debug("Closing the connection to NATS: %s", error)
+    def client_closed(self, client: DirectClient) -> None:
+        if client is self._client and not self._closing:
+            self._on_lost()
+            self._spawn(self._revive())
 
     async def _revive(self) -> None:
         """After the server closed the connection for good (it does so after some errors): start anew."""
         for attempt in count():
             await asyncio.sleep(reconnect_delay(attempt, random()))
             try:
-                await self._open(asyncio.get_running_loop().time() + _FLUSH_TIMEOUT, patient=False)
+                deadline = asyncio.get_running_loop().time() + FLUSH_TIMEOUT
+                self._client = await dial(self.settings, self, deadline=deadline, patient=False)
                 for subscription in list(self._subscriptions):
                     await self._resubscribe(subscription)
             except TrellisError as error:
@@ -517,9 +442,3 @@ class Connection:
 def _expire(future: asyncio.Future[Message | TrellisError], subject: str) -> None:
     if not future.done():
         future.set_result(DeadlineExceeded(f"No answer from {subject} before the deadline.", subject=subject))
-
-
-def _choose_server(servers: list[Server], info: dict[str, Any]) -> tuple[Server | None, float]:
-    """The server that failed least often, and how long to wait before trying it."""
-    chosen = min(servers, key=lambda server: server.reconnects)
-    return chosen, reconnect_delay(chosen.reconnects, random())

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
+
 from trellis_lattice import subjects
 from trellis_lattice.bus.connection import Connection, Message, Subscription
 from trellis_lattice.control import find, subscriptions
@@ -110,7 +112,8 @@ class ControlServer:
             return _refusal(TrellisError(f"{operation.name} failed on host {self._host_id}: {error!r:.500}"))
 
 
-def _refusal(error: TrellisError) -> bytes:
-    from pydantic import TypeAdapter
+_NOTHING: TypeAdapter[None] = TypeAdapter(None)
 
-    return CtlResponse[None].failed(error).to_json(TypeAdapter(None))
+
+def _refusal(error: TrellisError) -> bytes:
+    return CtlResponse[None].failed(error).to_json(_NOTHING)

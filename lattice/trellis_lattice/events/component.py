@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from trellis_lattice.events.envelope import Event
-from trellis_lattice.wire import Annotations, Count, Ref, Text
+from trellis_lattice.events.envelope import Event, Failure
+from trellis_lattice.wire import Annotations, Count, Ref
 
 __all__ = ["ComponentScaleFailed", "ComponentScaled"]
 
@@ -24,7 +24,7 @@ class ComponentScaled(Event):
     claims: dict[str, Any] | None = None
 
 
-class ComponentScaleFailed(Event):
+class ComponentScaleFailed(Failure, Event):
     kind: ClassVar[str] = "component_scale_failed"
 
     component_id: str
@@ -32,4 +32,3 @@ class ComponentScaleFailed(Event):
     image_ref: Ref
     max_instances: Count
     annotations: Annotations
-    error: Text

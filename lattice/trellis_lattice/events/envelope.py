@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
-from trellis_lattice.wire import MAX_MESSAGE, WireModel
+from trellis_lattice.errors import TrellisError, from_wire
+from trellis_lattice.wire import MAX_MESSAGE, Text, WireModel
 
-__all__ = ["TYPE_PREFIX", "Event", "LatticeEvent", "build", "parse"]
+__all__ = ["TYPE_PREFIX", "Event", "Failure", "LatticeEvent", "build", "parse"]
 
 TYPE_PREFIX = "com.wasmcloud.lattice."
 
@@ -25,6 +26,19 @@ class Event(WireModel):
     """The data of one kind of event. `kind` is the last token of type and subject."""
 
     kind: ClassVar[str]
+
+
+class Failure(WireModel):
+    """Why something failed: the text that v1 knows, and, from a Trellis host, the error itself."""
+
+    error: Text
+    failure: dict[str, Any] | None = None
+    """Wire form of the error; v1 ignores it."""
+
+    @property
+    def exception(self) -> TrellisError:
+        """The failure as the class it was raised as; `TrellisError` from a v1 host."""
+        return from_wire(self.failure) if self.failure is not None else TrellisError(self.error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,27 @@
-"""Publishing events and hearing of them."""
+"""Publishing events, hearing of them, waiting for one."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Self, TypeVar
 
 from trellis_lattice import subjects
 from trellis_lattice.bus.connection import Connection, Message, Subscription
-from trellis_lattice.errors import TrellisError
+from trellis_lattice.errors import DeadlineExceeded, TrellisError
 from trellis_lattice.events import Event, LatticeEvent, build, parse
 
-__all__ = ["EventPublisher", "listen"]
+__all__ = ["EventFeed", "EventPublisher", "listen"]
 
 _log = logging.getLogger("trellis.events")
+
+T = TypeVar("T")
+
+_MAX_HELD = 4096
 
 
 class EventPublisher:
@@ -67,3 +74,51 @@ async def listen(
 
     subject = subjects.event(lattice, kind, prefix=prefix) if kind else subjects.events(lattice, prefix=prefix)
     return await connection.subscribe(subject, receive)
+
+
+class EventFeed:
+    """Events from the moment it is entered on: subscribe first, then do what they will tell about.
+
+    async with EventFeed(connection, "default") as feed:
+        ...
+        scaled = await feed.wait(lambda e: e.event if e.kind == "component_scaled" else None, deadline=...)
+    """
+
+    def __init__(self, connection: Connection, lattice: str, *, prefix: str = subjects.EVENT_PREFIX) -> None:
+        self._connection = connection
+        self._lattice = lattice
+        self._prefix = prefix
+        self._held: deque[LatticeEvent] = deque(maxlen=_MAX_HELD)
+        self._arrived = asyncio.Event()
+        self._subscription: Subscription | None = None
+
+    async def __aenter__(self) -> Self:
+        self._subscription = await listen(self._connection, self._lattice, self._hold, prefix=self._prefix)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._subscription is not None:
+            await self._subscription.unsubscribe()
+
+    async def wait(self, choose: Callable[[LatticeEvent], T | None], *, deadline: float) -> T:
+        """The first thing other than None that `choose` makes of an event; what it passes over is dropped.
+
+        Raises `DeadlineExceeded`, and whatever `choose` raises.
+        """
+        try:
+            async with asyncio.timeout_at(deadline):
+                while True:
+                    while self._held:
+                        chosen = choose(self._held.popleft())
+                        if chosen is not None:
+                            return chosen
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"The event that was waited for did not come in time on lattice `{self._lattice}`."
+            ) from None
+
+    def _hold(self, event: LatticeEvent) -> None:
+        self._held.append(event)
+        self._arrived.set()

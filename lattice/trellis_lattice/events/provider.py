@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from trellis_lattice.events.envelope import Event
+from trellis_lattice.events.envelope import Event, Failure
 from trellis_lattice.wire import Annotations, Ref, Text
 
 __all__ = [
@@ -32,13 +32,12 @@ class ProviderStarted(Event):
     link_name: str | None = None
 
 
-class ProviderStartFailed(Event):
+class ProviderStartFailed(Failure, Event):
     kind: ClassVar[str] = "provider_start_failed"
 
     provider_id: str
     provider_ref: Ref
     host_id: str
-    error: Text
     link_name: str = "default"
 
 

@@ -1,0 +1,166 @@
+"""Making a connected nats-py client: its settings, and when to give up, in one place.
+
+Left to itself nats-py tries for ever, even with credentials the server refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from random import random
+from typing import Any, Protocol
+
+import nats.errors
+from nats.aio.client import Server
+
+from trellis_lattice.bus.backoff import reconnect_delay
+from trellis_lattice.bus.direct import DirectClient
+from trellis_lattice.bus.translation import unreachable
+from trellis_lattice.errors import Denied, TrellisError
+
+__all__ = ["FLUSH_TIMEOUT", "ClientOwner", "ConnectionSettings", "dial", "discard", "without_secrets"]
+
+_log = logging.getLogger("trellis.bus")
+
+_PENDING_BYTES = 2 * 1024 * 1024
+FLUSH_TIMEOUT = 5.0
+_CLOSE_TIMEOUT = 2.0
+_TRIES = 2
+"""A refusal may be lost in a reset of the connection, so an impatient caller has two tries too."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """Where NATS is and who we are there. `ping_interval` in seconds: a dead server is noticed after three."""
+
+    urls: Sequence[str] = ("nats://127.0.0.1:4222",)
+    name: str = "trellis"
+    credentials: Path | None = None
+    tls: ssl.SSLContext | None = None
+    jetstream_domain: str | None = None
+    ping_interval: float = 1.0
+
+    @property
+    def shown(self) -> str:
+        """The urls without user names and passwords."""
+        return ", ".join(without_secrets(url) for url in self.urls)
+
+
+def without_secrets(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if separator else url.rpartition("@")[2]
+
+
+class ClientOwner(Protocol):
+    """Who is told what happens to a client once it has been handed over. The client tells which one."""
+
+    def client_failed(self, client: DirectClient, error: Exception) -> None: ...
+    def client_lost(self, client: DirectClient) -> None: ...
+    def client_returned(self, client: DirectClient) -> None: ...
+    def client_closed(self, client: DirectClient) -> None: ...
+
+
+async def dial(settings: ConnectionSettings, owner: ClientOwner, *, deadline: float, patient: bool) -> DirectClient:
+    """A connected client. `patient`: try until the deadline; else twice.
+
+    Raises `Denied` at once, `Unavailable`.
+    """
+    loop = asyncio.get_running_loop()
+    for attempt in count(1):
+        try:
+            return await _dial_once(settings, owner, deadline)
+        except TrellisError as error:
+            delay = reconnect_delay(attempt, random())
+            if isinstance(error, Denied) or loop.time() + delay >= deadline or not (patient or attempt < _TRIES):
+                raise
+        await asyncio.sleep(delay)
+    raise AssertionError("unreachable")
+
+
+async def _dial_once(settings: ConnectionSettings, owner: ClientOwner, deadline: float) -> DirectClient:
+    """Tries every url once."""
+    client = DirectClient()
+    failures: list[Exception] = []
+    failed = asyncio.Event()
+
+    async def on_error(error: Exception) -> None:
+        owner.client_failed(client, error)
+        if not failed.is_set():
+            failures.append(error)
+            if _is_refusal(error) or len(failures) >= len(settings.urls):
+                failed.set()
+
+    async def on_lost() -> None:
+        owner.client_lost(client)
+
+    async def on_return() -> None:
+        owner.client_returned(client)
+
+    async def on_closed() -> None:
+        owner.client_closed(client)
+
+    connecting = asyncio.create_task(_connect(client, settings, on_error, on_lost, on_return, on_closed))
+    giving_up = asyncio.create_task(failed.wait())
+    try:
+        left = deadline - asyncio.get_running_loop().time()
+        await asyncio.wait((connecting, giving_up), timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        giving_up.cancel()
+        # nats-py also returns, unconnected, if the server hangs up in the middle of the greeting.
+        if not (connecting.done() and client.is_connected):
+            connecting.cancel()
+            await asyncio.wait((connecting,), timeout=_CLOSE_TIMEOUT)
+            await discard(client)
+    if client.is_connected:
+        return client
+    if not failures and connecting.done() and not connecting.cancelled() and (error := connecting.exception()):
+        raise unreachable(settings.shown, error)
+    raise unreachable(settings.shown, failures[-1] if failures else None)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(unreachable("", error), Denied)
+
+
+async def _connect(
+    client: DirectClient, settings: ConnectionSettings, error: Any, lost: Any, returned: Any, closed: Any
+) -> None:
+    await client.connect(
+        servers=list(settings.urls),
+        name=settings.name,
+        error_cb=error,
+        disconnected_cb=lost,
+        reconnected_cb=returned,
+        closed_cb=closed,
+        user_credentials=str(settings.credentials) if settings.credentials else None,
+        tls=settings.tls,
+        connect_timeout=2,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.1,  # type: ignore[arg-type]
+        reconnect_to_server_handler=_choose_server,
+        ping_interval=settings.ping_interval,  # type: ignore[arg-type]
+        max_outstanding_pings=2,
+        pending_size=_PENDING_BYTES,
+        flush_timeout=FLUSH_TIMEOUT,
+    )
+
+
+def _choose_server(servers: list[Server], info: dict[str, Any]) -> tuple[Server | None, float]:
+    """The server that failed least often, and how long to wait before trying it."""
+    chosen = min(servers, key=lambda server: server.reconnects)
+    return chosen, reconnect_delay(chosen.reconnects, random())
+
+
+async def discard(client: DirectClient) -> None:
+    """Sends what is pending, as far as possible, and closes."""
+    try:
+        async with asyncio.timeout(_CLOSE_TIMEOUT):
+            await client.close()
+            await asyncio.sleep(0)
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        _log.debug("Closing the connection to NATS: %s", error)
