@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 from trellis_host.control import register_all
 from trellis_host.engine import Engine, EngineSettings
-from trellis_host.runtime.describe import serve_descriptions
 from trellis_host.runtime.health import watch_health
 from trellis_host.runtime.launch import Launcher
 from trellis_host.runtime.liveness import Liveness
@@ -41,10 +40,13 @@ from trellis_lattice.events import Event, HostHeartbeat, HostStarted, HostStoppe
 from trellis_lattice.events.feed import EventPublisher
 from trellis_lattice.invocation.api import Handle
 from trellis_lattice.invocation.client import LatticeInvoker
+from trellis_lattice.invocation.description import ask_description
 from trellis_lattice.invocation.server import LatticeServer
+from trellis_lattice.invocation.tasks import Tasks
 from trellis_lattice.tracing import Tracing
 from trellis_lattice.tracing.query import serve_traces
 from trellis_lattice.tracing.setup import start_tracing
+from trellis_lattice.wit.types import InterfaceType
 from trellis_provider_sdk import BoundListeners, Listeners, Provider, find_provider
 
 __all__ = ["Host", "HostService"]
@@ -79,7 +81,7 @@ class Host:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
-        self.state = HostState(settings.key.public_key, {**default_labels(), **settings.labels})
+        self.state = HostState(settings.key.id, {**default_labels(), **settings.labels})
         self.ready = asyncio.Event()
         """Set once the host is announced."""
         self._listeners = listeners or BoundListeners()
@@ -90,6 +92,7 @@ class Host:
         self._stop = asyncio.Event()
         self._grace = settings.stop_grace
         self._accepting = True
+        self._answers = Tasks()
 
     @property
     def shared(self) -> SharedState:
@@ -144,7 +147,9 @@ class Host:
         )
         self._invoker, self._server = invoker, server
         http_client = HttpClient()
-        launcher = Launcher(engine, self._shared, router, owner=tasks, client=http_client, drop=self._drop)
+        launcher = Launcher(
+            engine, self._shared, router, owner=tasks, client=http_client, drop=self._drop, offered=self._offered
+        )
         services = HostServices(settings.lattice, connection, self._listeners, router, tracing, {})
         self._workloads = Workloads(
             self.state,
@@ -153,6 +158,7 @@ class Host:
             server,
             launcher,
             services,
+            answers=self._answers,
             find_provider=self._find_provider,
             publish=self.publish,
             tasks=tasks,
@@ -181,6 +187,7 @@ class Host:
         await invoker.aclose()
         await server.aclose()
         await http_client.aclose()
+        await self._answers.aclose()
         await self._flush(connection)
 
     async def _announce(
@@ -188,8 +195,7 @@ class Host:
     ) -> None:
         lattice = self.settings.lattice
         if tracing.recent is not None:
-            await serve_traces(connection, lattice, tracing.recent)
-        await serve_descriptions(connection, lattice, self._workloads)
+            await serve_traces(connection, lattice, tracing.recent, self._answers)
         await liveness.start()
         await control.start(deadline=self._within(5))
         labels, name = self.state.labels, self.settings.friendly_name
@@ -219,6 +225,18 @@ class Host:
             self._invoker.drop(value)
         else:
             self._release(value)
+
+    async def _offered(self, target: str) -> Mapping[str, InterfaceType]:
+        """What a link's target answers, here or elsewhere; empty if it does not run yet."""
+        here = self._workloads.interfaces(target)
+        if here is not None:
+            return here
+        try:
+            return await ask_description(
+                self._connection, self.settings.lattice, target, deadline=self._within(OPERATION_TIMEOUT)
+            )
+        except TrellisError:
+            return {}
 
     def _release(self, value: Any) -> None:
         for provider in self._workloads.providers:

@@ -142,7 +142,6 @@ host_rep = _bind(_quick, "wasmtime_component_resource_host_rep", c_uint32, _P)
 host_delete = _bind(_quick, "wasmtime_component_resource_host_delete", None, _P)
 host_to_any = _bind(_quick, "wasmtime_component_resource_host_to_any", _P, _P, _P, _P)
 any_to_host = _bind(_quick, "wasmtime_component_resource_any_to_host", _P, _P, _P, _P)
-any_drop = _bind(_long, "wasmtime_component_resource_any_drop", _P, _P, _P)
 any_delete = _bind(_quick, "wasmtime_component_resource_any_delete", None, _P)
 
 _error_new = _bind(_quick, "wasmtime_error_new", _P, ctypes.c_char_p)

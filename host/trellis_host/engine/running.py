@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from trellis_host.engine import ffi
 from trellis_host.engine.api import Limits
-from trellis_host.engine.failures import call_failure
 from trellis_host.engine.imports import SANDBOXES, Pending, drop_left_over
 from trellis_host.engine.lower import ValueMismatch, lower_arguments
-from trellis_host.engine.space import FUNC, INSTANCE, RESULT, ComponentResource, Space
+from trellis_host.engine.space import FUNC, INSTANCE, RESULT, Space
 from trellis_lattice.errors import (
     Conflict,
     DeadlineExceeded,
@@ -74,16 +73,6 @@ class Sandbox(Space):
             raise Unavailable("The sandbox is closed.", remedy="Make a new one; one that trapped cannot be used again.")
         if self._busy is not None:
             raise Conflict("The sandbox is busy with another call.", remedy="Make one call at a time in a sandbox.")
-
-    def drop(self, resource: ComponentResource) -> None:
-        """Gives a resource of the component back to it, which runs its destructor."""
-        self._check_free()
-        if resource.space is not self or not resource.address:
-            raise RequestInvalid("The resource is not of this sandbox, or is gone already.")
-        error = ffi.any_drop(self.ctx, resource.address)
-        self.forget(resource)
-        if error:
-            raise call_failure(ffi.take_error(error), self.linked.name, "", "resource drop")
 
     def wake(self) -> None:
         """The pending host function is done, or the deadline is reached."""

@@ -171,7 +171,11 @@ class Space:
         return resource
 
     def forget(self, resource: ComponentResource) -> None:
-        """Deletes the handle of a resource of the component; its sandbox no longer answers to it."""
+        """Deletes the handle of a resource of the component; its sandbox no longer answers to it.
+
+        The component's destructor does not run: the C API can drop such a resource only in a store that never
+        suspends. What it holds goes with the sandbox. Give it to an exported function to have it destroyed before.
+        """
         if resource.address:
             ffi.any_delete(resource.address)
             resource.address = 0

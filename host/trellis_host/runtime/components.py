@@ -56,7 +56,7 @@ class RunningComponent:
         return self.slots.free
 
     @property
-    def exports(self) -> Mapping[str, InterfaceType]:
+    def interfaces(self) -> Mapping[str, InterfaceType]:
         return self.component.exports
 
     @property

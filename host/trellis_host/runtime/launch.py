@@ -8,7 +8,7 @@ component; started by hand, it may be linked later, and calls fail until then.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from trellis_host.engine import Component, Engine, HostInterface, HostResource, ImportResolver, LoadProgress
@@ -20,9 +20,10 @@ from trellis_host.runtime.shared_state import SharedState
 from trellis_host.runtime.world import execution_limits, wasi_settings
 from trellis_host.state import ComponentSpec
 from trellis_host.wasi import OutgoingClient, TaskOwner, WasiImports
-from trellis_lattice.errors import NotFound
+from trellis_lattice.errors import Conflict, NotFound, RequestInvalid
 from trellis_lattice.invocation.api import Invoker
 from trellis_lattice.names import InterfaceName
+from trellis_lattice.wit.describe import differences
 from trellis_lattice.wit.types import InterfaceType, ResourceId
 
 __all__ = ["Launcher"]
@@ -50,7 +51,9 @@ class Launcher:
         owner: TaskOwner,
         client: OutgoingClient | None,
         drop: Callable[[Any], None],
+        offered: Callable[[str], Awaitable[Mapping[str, InterfaceType]]],
     ) -> None:
+        self._offered = offered
         self._engine = engine
         self._shared = shared
         self._invoker = invoker
@@ -68,7 +71,10 @@ class Launcher:
         limits, timeout = execution_limits(spec)
         settings = wasi_settings(spec, self._shared, client=self._client, owner=self._owner)
         wasm = await fetch_image(spec.image, deadline=deadline)
-        component = await self._engine.load(wasm, progress=progress)
+        try:
+            component = await self._engine.load(wasm, progress=progress)
+        except RequestInvalid as error:
+            raise RequestInvalid(f"{spec.image}: {error.message}", remedy=error.remedy, image=spec.image) from None
         await self._check_links(spec, component, deadline)
         linked = component.link(self._resolver(spec.id), name=spec.id)
         return RunningComponent(spec, component, linked, settings, limits=limits, timeout=timeout)
@@ -109,11 +115,27 @@ class Launcher:
             await self._shared.refresh_links(spec.id, deadline=deadline)
         missing = [name for name in needed if not self._is_linked(spec.id, name)]
         if not missing:
+            await self._check_types(spec.id, component.imports)
             return
         error = _unlinked(spec.id, missing)
         if MANAGED_BY in spec.annotations:
             raise error
         _log.warning("%s Calls to it fail until then.", error)
+
+    async def _check_types(self, component: str, imports: Mapping[str, InterfaceType]) -> None:
+        """Compares each import with what its link's target says it answers, where that runs already."""
+        for name, wanted in imports.items():
+            if not name or not self._needs_link(name, wanted):
+                continue
+            interface = InterfaceName.parse(name)
+            link = self._shared.links.find(component, interface.unversioned)
+            if link is None:
+                continue
+            for offered_name, offered in (await self._offered(link.target)).items():
+                if offered_name and InterfaceName.parse(offered_name).answers(interface):
+                    found = differences(wanted, offered)
+                    if found:
+                        raise _mismatch(component, name, link.target, found)
 
     def _needs_link(self, name: str, type: InterfaceType) -> bool:
         wanted = InterfaceName.parse(name)
@@ -124,6 +146,18 @@ class Launcher:
     def _is_linked(self, component: str, name: str) -> bool:
         interface = InterfaceName.parse(name).unversioned
         return any(interface in by for by in self._shared.links.table(component).values())
+
+
+def _mismatch(component: str, interface: str, target: str, found: list[str]) -> Conflict:
+    more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+    return Conflict(
+        f"Component {component!r} and {target!r} do not agree on {interface}: {'; '.join(found[:3])}{more}.",
+        remedy="Build both from the same WIT, or link to a target that offers this version.",
+        component=component,
+        target=target,
+        interface=interface,
+        differences=found[:32],
+    )
 
 
 def _unlinked(component: str, missing: list[str]) -> NotFound:

@@ -19,7 +19,7 @@ from trellis_lattice.errors import TrellisError
 from trellis_lattice.invocation.api import Call, Invoker
 from trellis_lattice.links import Link
 from trellis_lattice.tracing import Tracing
-from trellis_lattice.wit.types import FuncType
+from trellis_lattice.wit.types import FuncType, InterfaceType
 from trellis_provider_sdk import Listeners, Provider, ProviderLink, ProviderRunner
 
 __all__ = ["HostServices", "RunningProvider"]
@@ -121,6 +121,10 @@ class RunningProvider:
     @property
     def has_capacity(self) -> bool:
         return True
+
+    @property
+    def interfaces(self) -> Mapping[str, InterfaceType]:
+        return self.runner.interfaces
 
     @property
     def refused_links(self) -> Mapping[tuple[str, str, str, str, str], str]:

@@ -8,17 +8,22 @@ busy host may answer; the same deadline, errors and spans hold both ways. The wa
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from trellis_lattice.invocation.api import Call, Invoker, Service
 from trellis_lattice.tracing import SpanKind, Tracing
-from trellis_lattice.wit.types import FuncType
+from trellis_lattice.wit.types import InterfaceType
 
 __all__ = ["LocalService", "Router"]
 
 
 class LocalService(Service, Protocol):
-    """A service in this process that can say whether it would start a call at once."""
+    """A service in this process that can say what it answers, and whether it would start a call at once."""
+
+    @property
+    def interfaces(self) -> Mapping[str, InterfaceType]:
+        """Full interface name → type."""
 
     @property
     def has_capacity(self) -> bool: ...
@@ -41,11 +46,6 @@ class Router:
         """Forgets the target, if it is still this service."""
         if self._services.get(target) is service:
             del self._services[target]
-
-    def function_type(self, target: str, interface: str, function: str) -> FuncType | None:
-        """How a local target types the function; None if the target is elsewhere."""
-        service = self._services.get(target)
-        return service.function_type(interface, function) if service else None
 
     async def invoke(self, call: Call) -> Any:
         service = self._services.get(call.target)

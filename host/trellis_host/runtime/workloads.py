@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -31,10 +31,14 @@ from trellis_host.state import (
     ProviderSpec,
     ReshapeComponent,
 )
+from trellis_lattice.bus.connection import Subscription
 from trellis_lattice.errors import TrellisError
 from trellis_lattice.events import Event
+from trellis_lattice.invocation.description import serve_description
 from trellis_lattice.invocation.server import LatticeServer, Serving
+from trellis_lattice.invocation.tasks import Tasks
 from trellis_lattice.links import Link
+from trellis_lattice.wit.types import InterfaceType
 from trellis_provider_sdk import Provider
 
 __all__ = ["Workloads"]
@@ -53,6 +57,7 @@ class _Served:
 
     service: LocalService
     serving: Serving
+    description: Subscription
 
 
 class Workloads:
@@ -69,8 +74,10 @@ class Workloads:
         *,
         find_provider: Callable[[str], type[Provider]],
         publish: Callable[[Event], Awaitable[object]],
+        answers: Tasks,
         tasks: asyncio.TaskGroup,
     ) -> None:
+        self._answers = answers
         self._state = state
         self._shared = shared
         self._router = router
@@ -96,6 +103,11 @@ class Workloads:
     def component(self, component_id: str) -> RunningComponent | None:
         served = self._served.get(component_id)
         return served.service if served and isinstance(served.service, RunningComponent) else None
+
+    def interfaces(self, target: str) -> Mapping[str, InterfaceType] | None:
+        """What a target on this host answers; None if it is elsewhere."""
+        served = self._served.get(target)
+        return served.service.interfaces if served is not None else None
 
     def apply(self, effects: Iterable[Effect]) -> None:
         """Starts effects; those on one workload after all earlier ones on it."""
@@ -197,7 +209,10 @@ class Workloads:
         """Puts a service into routing; one that answered for the target before leaves."""
         before = self._served.get(target)
         serving = await self._server.serve(target, service)
-        self._served[target] = _Served(service, serving)
+        description = await serve_description(
+            self._services.connection, self._services.lattice, target, service.interfaces, self._answers
+        )
+        self._served[target] = _Served(service, serving, description)
         self._router.add(target, service)
         if before is not None:
             self._tasks.create_task(self._leave(before, DRAIN_GRACE), name=f"drain {target}")
@@ -220,6 +235,7 @@ class Workloads:
     async def _leave(self, served: _Served, grace: float) -> None:
         service = served.service
         self._router.remove(served.serving.target, service)
+        await served.description.unsubscribe()
         await served.serving.aclose(grace=grace)
         if isinstance(service, RunningProvider):
             await service.stop(grace)

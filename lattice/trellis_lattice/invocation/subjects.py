@@ -3,6 +3,7 @@
     trellis.v1.<lattice>.rpc.<target>                 calls to any instance of a target; queue group: the same text
     trellis.v1.<lattice>.cancel.<target>              a caller gave up; every host that serves the target hears it
     trellis.v1.<lattice>.instance.<server>.<serial>   calls on resources that one instance holds
+    trellis.v1.<lattice>.describe.<target>            what a target answers; queue group: the same text
     trellis.v1.<lattice>.trace.get                    recent spans of a trace; every host answers
 
 An instance is named `<server>.<serial>`, so that a host listens to all of its instances with one
@@ -15,7 +16,7 @@ from functools import lru_cache
 
 from trellis_lattice.subjects import check_id, check_lattice, check_token
 
-__all__ = ["cancel", "instance", "instances", "parse_instance", "rpc", "trace_get"]
+__all__ = ["cancel", "describe", "instance", "instances", "parse_instance", "rpc", "trace_get"]
 
 
 @lru_cache(maxsize=4096)
@@ -28,6 +29,11 @@ def rpc(lattice: str, target: str) -> str:
 def cancel(lattice: str, target: str) -> str:
     """Where callers say that they no longer wait."""
     return f"trellis.v1.{check_lattice(lattice)}.cancel.{check_id(target)}"
+
+
+def describe(lattice: str, target: str) -> str:
+    """Where a target is asked for its interfaces; also the name of the queue group of those who answer."""
+    return f"trellis.v1.{check_lattice(lattice)}.describe.{check_id(target)}"
 
 
 def instance(lattice: str, name: str) -> str:
