@@ -10,7 +10,8 @@ from typing import Any
 import typer
 
 from trellis_cli.command import common_options, group, remember
-from trellis_cli.commands import inspect_file, up, version
+from trellis_cli.commands import app as application
+from trellis_cli.commands import call, get, host, inspect_file, trace, up, version
 from trellis_cli.exits import ExitCode
 from trellis_cli.output import Format
 from trellis_cli.terminal import Terminal
@@ -38,6 +39,18 @@ def build() -> typer.Typer:
     )
     root.callback()(_root_callback())
     up.register(root)
+    host_group = group("Run one host of a lattice.")
+    host.register(host_group)
+    root.add_typer(host_group, name="host", rich_help_panel="Run")
+    get_group = group("Show what there is: hosts, components, providers, links, apps, config.")
+    get.register(get_group)
+    root.add_typer(get_group, name="get", rich_help_panel="Look")
+    app_group = group("Applications: check, store, deploy, and what became of them.")
+    application.register(app_group)
+    root.add_typer(app_group, name="app", rich_help_panel="Applications")
+    root.add_typer(app_group, name="apps", hidden=True)
+    call.register(root)
+    trace.register(root)
     inspect_file.register(root)
     version.register(root)
     return root

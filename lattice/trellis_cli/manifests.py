@@ -19,7 +19,7 @@ from trellis_lattice.errors import Denied, NotFound, RequestInvalid, Unavailable
 if TYPE_CHECKING:
     from trellis_wadm.manifest import Parsed
 
-__all__ = ["Source", "is_source", "local_path", "read_source", "resolve_images", "sound_manifests"]
+__all__ = ["Source", "is_source", "local_path", "names_in", "read_source", "resolve_images", "sound_manifests"]
 
 _MAX_BYTES = 1024 * 1024
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -78,6 +78,16 @@ def sound_manifests(source: Source) -> list[tuple[Parsed, dict[str, Any]]]:
         assert one.manifest is not None
         result.append((one, resolve_images(one.manifest.to_wire(), source.base)))
     return result
+
+
+def names_in(source: Source) -> list[str]:
+    """The names of the applications of a source, which need not be valid otherwise. Raises `RequestInvalid`."""
+    from trellis_wadm.manifest import parse_manifests
+
+    names = [one.manifest.name for one in parse_manifests(source.text) if one.manifest is not None]
+    if not names:
+        raise RequestInvalid(f"{source.name} names no application.", remedy=f"trellis app validate {source.name}")
+    return names
 
 
 def resolve_images(manifest: Mapping[str, Any], base: Path | None) -> dict[str, Any]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from trellis_cli.command import Cli, command
 from trellis_cli.lattice import open_lattice
 
-if TYPE_CHECKING:
-    from trellis_lattice.control.host import HostInventory
-
 __all__ = ["register"]
 
 Host = Annotated[
-    str | None, typer.Option("--host", metavar="HOST", help="Only on this host: id, beginning of an id, or friendly name.")
+    str | None,
+    typer.Option("--host", metavar="HOST", help="Only on this host: id, beginning of an id, or friendly name."),
 ]
 
 
@@ -83,9 +80,9 @@ async def config(
 
 async def apps(cli: Cli) -> None:
     """List the applications that are stored, and what is deployed of them."""
-    from trellis_cli.applications import list_applications
+    from trellis_cli.commands.app import list_
 
-    await list_applications(cli)
+    await list_(cli)
 
 
 def register(group: typer.Typer) -> None:
@@ -106,8 +103,13 @@ def register(group: typer.Typer) -> None:
     command(
         group, "providers", aliases=("provider",), examples=("trellis get providers", "trellis get providers -o wide")
     )(providers)
-    command(group, "links", aliases=("link",), examples=("trellis get links", "trellis get links my_app-counter"))(links)
+    command(group, "links", aliases=("link",), examples=("trellis get links", "trellis get links my_app-counter"))(
+        links
+    )
     command(group, "apps", aliases=("app",), examples=("trellis get apps", "trellis get apps -o json"))(apps)
     command(
-        group, "config", aliases=("configs",), examples=("trellis get config", "trellis get config my_app-listen -o json")
+        group,
+        "config",
+        aliases=("configs",),
+        examples=("trellis get config", "trellis get config my_app-listen -o json"),
     )(config)

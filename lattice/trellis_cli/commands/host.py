@@ -42,10 +42,10 @@ def run(
 ) -> ExitCode:
     """Run one host in the foreground and join the lattice at --nats-url.
 
-    Waits for NATS if it is not up yet. Ctrl-C or SIGTERM drains it: it takes no new work, finishes what it has,
-    and leaves.
+    Ctrl-C or SIGTERM drains it: it takes no new work, finishes what it has, and leaves.
     """
-    from trellis_cli.hosting.process import HostOptions, run_host
+    from trellis_cli.hosting.options import HostOptions
+    from trellis_cli.hosting.process import run_host
     from trellis_cli.labels import parse_labels
 
     directory = (data_dir or default_data_dir(os.environ) / "host").expanduser().absolute()

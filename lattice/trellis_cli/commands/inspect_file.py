@@ -69,9 +69,8 @@ async def _read(file: str, timeout: float) -> bytes:
         from trellis_host.runtime.images import fetch_image
 
         return await fetch_image(file, deadline=asyncio.get_running_loop().time() + timeout)
-    path = Path(file.removeprefix("file://")).expanduser()
     try:
-        return await asyncio.to_thread(path.read_bytes)
+        return await asyncio.to_thread(lambda: Path(file.removeprefix("file://")).expanduser().read_bytes())
     except FileNotFoundError:
         raise NotFound(f"There is no file {file}.", remedy="Check the path.") from None
     except IsADirectoryError:

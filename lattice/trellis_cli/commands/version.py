@@ -22,8 +22,10 @@ async def version(cli: Cli) -> None:
     hosts: list[dict[str, str]] = []
     try:
         async with open_lattice(cli.settings, cli.settings.patience(_PATIENCE)) as lattice:
-            for host in await lattice.hosts():
-                hosts.append({"id": host.id, "friendly_name": host.friendly_name, "version": host.version or ""})
+            hosts = [
+                {"id": host.id, "friendly_name": host.friendly_name, "version": host.version or ""}
+                for host in await lattice.hosts()
+            ]
     except TrellisError:
         pass  # no lattice in reach: what is installed here is answer enough
     rows = [[name, number or "not installed"] for name, number in here.items()]

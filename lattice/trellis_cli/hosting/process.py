@@ -12,36 +12,19 @@ import faulthandler
 import logging
 import signal
 from collections.abc import Coroutine
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from trellis_cli.exits import ExitCode
 from trellis_cli.hosting.logs import start_logging
+from trellis_cli.hosting.options import DRAIN_GRACE, HostOptions
 from trellis_cli.up.channel import SupervisorChannel
 
-__all__ = ["DRAIN_GRACE", "HostOptions", "run_host"]
+__all__ = ["run_host"]
 
 _log = logging.getLogger("trellis.host")
 
-DRAIN_GRACE = 12.0
-"""Seconds a host may drain. Shorter than what a supervisor grants it."""
 _HARD_END = 5.0
-"""Seconds after that until the kernel ends the process, even if its event loop hangs."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostOptions:
-    """What one host was asked to be."""
-
-    lattice: str
-    nats_url: str
-    data_dir: Path
-    cache_dir: Path
-    labels: dict[str, str]
-    seed: str | None = None
-    listeners_socket: Path | None = None
-    supervisor_fd: int | None = None
+"""Seconds after the time for draining until the kernel ends the process, even if its event loop hangs."""
 
 
 def run_host(options: HostOptions) -> ExitCode:

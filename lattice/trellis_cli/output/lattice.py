@@ -11,7 +11,7 @@ from trellis_lattice.control.component import UNBOUNDED
 from trellis_lattice.control.host import ComponentDescription, HostInfo, HostInventory, ProviderDescription
 from trellis_lattice.links import Link
 
-__all__ = ["components", "configs", "hosts", "links", "providers", "short_id"]
+__all__ = ["components", "configs", "hosts", "inventories", "links", "providers", "short_id"]
 
 _APP = "wasmcloud.dev/appspec"
 _SHOWN_VALUE = 60
@@ -84,6 +84,27 @@ def providers(inventories: Iterable[HostInventory], lattice: str) -> Listing:
         items=[_workload(host, item) for host, item in found],
         names=_names(item.id for _, item in found),
         empty=f"No provider runs in lattice `{lattice}`. Deploy an application that has one: trellis app deploy FILE.",
+    )
+
+
+def inventories(found: Iterable[HostInventory], lattice: str) -> Listing:
+    """Everything that runs: one row for each host, and below it one for each thing on it."""
+    ordered = sorted(found, key=lambda host: (host.friendly_name, host.host_id))
+    rows: list[tuple[str, ...]] = []
+    for host in ordered:
+        rows.append((short_id(host.host_id), "host", host.friendly_name, _pairs(host.labels)))
+        rows += [
+            (f"  {item.id}", "component", _app(item.annotations), f"max {_bound(item.max_instances)}, {item.image_ref}")
+            for item in host.components
+        ]
+        rows += [(f"  {item.id}", "provider", _app(item.annotations), item.image_ref) for item in host.providers]
+    return Listing(
+        key="inventories",
+        columns=(Column("id"), Column("kind"), Column("name or app"), Column("what")),
+        rows=rows,
+        items=[host.model_dump(mode="json", exclude_none=True) for host in ordered],
+        names=[host.host_id for host in ordered],
+        empty=f"No host answers in lattice `{lattice}`. Start one: trellis up, or trellis host run.",
     )
 
 

@@ -138,6 +138,10 @@ class Supervisor:
                     f"{name} ended while it started ({_ending(status)}).{_last_words(tail(log))}",
                     remedy=f"Its log is {log}.",
                 )
+            if status == 0:
+                self._set(name, detail="asked to stop")
+                self._watcher.say(f"{name} was asked to stop, and has; it stays down.")
+                return
             pause = self._policy.pause(failures)
             if pause is None:
                 self._set(name, phase="failed", pid=0, detail=_ending(status))

@@ -1,0 +1,203 @@
+"""What the CLI does with applications: store, deploy and wait, undeploy and wait, delete.
+
+The laws of this file: a file is validated here, before anything is sent, so that every finding has its line; the
+same content is never stored twice; a wait says each new reason once and ends with its deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from trellis_cli.lattice import Lattice, open_lattice
+from trellis_cli.manifests import Source, sound_manifests
+from trellis_cli.output.applications import unmet
+from trellis_cli.rollout import Verdict, same_application, verdict
+from trellis_lattice.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
+from trellis_wadm.api import ApplicationSummary, StatusReport, WadmClient
+from trellis_wadm.listeners import listeners
+
+if TYPE_CHECKING:
+    from trellis_cli.settings import Settings
+    from trellis_wadm.manifest import Manifest
+
+__all__ = ["Applications", "Stored", "open_applications"]
+
+T = TypeVar("T")
+
+_REQUEST = 5.0
+"""Seconds for one question."""
+_SCHEDULER_COMES = 5.0
+"""Seconds in which a lattice that has just started gets its scheduler."""
+_POLL = 0.5
+_LASTING = 1.5
+"""Seconds after which a failed status counts: before that it may be of a moment, such as a host that just joined."""
+_APP = "wasmcloud.dev/appspec"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An application in the store. `routes`: (address, path, host) that it listens on, as far as is known."""
+
+    name: str
+    version: str
+    changed: bool
+    routes: tuple[tuple[str, str, str], ...] = ()
+
+
+@asynccontextmanager
+async def open_applications(settings: Settings) -> AsyncIterator[Applications]:
+    """Connects to the lattice for the length of the block."""
+    async with open_lattice(settings, _REQUEST) as lattice:
+        yield Applications(lattice)
+
+
+class Applications:
+    """The applications of a connected lattice."""
+
+    def __init__(self, lattice: Lattice) -> None:
+        self.lattice = lattice
+        self.client = WadmClient(lattice.client.connection, lattice.name)
+
+    async def put(self, source: Source) -> list[Stored]:
+        """Stores what a source holds. Raises `RequestInvalid` with every finding, `Conflict` for a taken version."""
+        return [await self._put(wire, parsed.manifest) for parsed, wire in sound_manifests(source)]
+
+    async def _put(self, wire: Mapping[str, Any], manifest: Manifest | None) -> Stored:
+        assert manifest is not None
+        routes = tuple((route.address, route.path, route.host) for route in listeners(manifest))
+        before = await self._stored(manifest.name, manifest.version)
+        if before is not None and same_application(before, wire):
+            return Stored(manifest.name, str(before["metadata"]["annotations"]["version"]), False, routes)
+        if before is not None and manifest.version is not None:
+            raise Conflict(
+                f"Version {manifest.version} of `{manifest.name}` is stored already, with another content.",
+                remedy="Change the `version` annotation, or leave it out: then every change gets a version of its own.",
+            )
+        result = await self._asked(lambda deadline: self.client.put(json.dumps(wire), deadline=deadline))
+        return Stored(manifest.name, result.current_version, True, routes)
+
+    async def _stored(self, name: str, version: str | None) -> dict[str, Any] | None:
+        """The manifest of this version (None: the newest) if there is one."""
+        try:
+            return await self._asked(lambda deadline: self.client.get(name, version, deadline=deadline))
+        except NotFound:
+            return None
+
+    async def deploy(self, name: str, version: str | None) -> str:
+        """Makes a version (None: the newest) the one that is to run; returns which one."""
+        result = await self._asked(lambda deadline: self.client.deploy(name, version, deadline=deadline))
+        return result.version or version or ""
+
+    async def status(self, name: str) -> StatusReport:
+        """Raises `NotFound` for an application that is not stored."""
+        report = await self._asked(lambda deadline: self.client.status(name, deadline=deadline))
+        if not report.scalers and await self._stored(name, None) is None:
+            raise NotFound(f"There is no application `{name}`.", remedy="List: trellis app list")
+        return report
+
+    async def until_deployed(self, name: str, version: str, say: Say, timeout: float) -> tuple[Verdict, StatusReport]:
+        """Waits until it is deployed, or has failed for good, saying each new reason.
+
+        Raises `DeadlineExceeded` with what is missing.
+        """
+        news = asyncio.Event()
+        subscription = await self.client.watch_status(name, lambda _: news.set())
+        loop = asyncio.get_running_loop()
+        said: set[str] = set()
+        failing_since, report = None, StatusReport.waiting()
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    report = await self._asked(lambda deadline: self.client.status(name, deadline=deadline))
+                    now_is = verdict(report, version)
+                    for line in unmet(report) if now_is is not Verdict.DEPLOYED else ():
+                        if line not in said:
+                            said.add(line)
+                            say(line)
+                    if now_is is Verdict.DEPLOYED:
+                        return now_is, report
+                    if now_is is Verdict.GOING:
+                        failing_since = None
+                    elif failing_since is None:
+                        failing_since = loop.time()
+                    elif loop.time() - failing_since >= _LASTING:
+                        return now_is, report
+                    await _first(news)
+        except TimeoutError:
+            raise _late(name, report, timeout) from None
+        finally:
+            await subscription.unsubscribe()
+
+    async def all(self) -> list[ApplicationSummary]:
+        """Everything that is stored."""
+        return await self._asked(lambda deadline: self.client.applications(deadline=deadline))
+
+    async def manifest(self, name: str, version: str | None) -> dict[str, Any]:
+        """What is stored. Raises `NotFound`."""
+        return await self._asked(lambda deadline: self.client.get(name, version, deadline=deadline))
+
+    async def delete(self, name: str, version: str | None) -> bool:
+        """Removes a version (None: all); False if there was nothing."""
+        result = await self._asked(lambda deadline: self.client.delete(name, version, deadline=deadline))
+        return result.result != "noop"
+
+    async def undeploy(self, name: str) -> None:
+        await self._asked(lambda deadline: self.client.undeploy(name, deadline=deadline))
+
+    async def until_gone(self, name: str, say: Say, timeout: float) -> None:
+        """Waits until nothing of an application runs. Raises `DeadlineExceeded` with what still does."""
+        left: list[str] = []
+        try:
+            async with asyncio.timeout(timeout):
+                while left := await self._running(name):
+                    say(f"Still running: {', '.join(left)}")
+                    await asyncio.sleep(_POLL)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"`{name}` is undeployed, but after {timeout:g} s there still runs: {', '.join(left)}.",
+                remedy=f"The hosts are still at it: trellis get components. Reasons: trellis app status {name}",
+            ) from None
+
+    async def _running(self, name: str) -> list[str]:
+        inventories = await self.lattice.inventories()
+        components = [(item.id, item.annotations) for host in inventories for item in host.components]
+        providers = [(item.id, item.annotations) for host in inventories for item in host.providers]
+        return sorted({id for id, annotations in [*components, *providers] if (annotations or {}).get(_APP) == name})
+
+    async def _asked(self, question: Callable[[float], Awaitable[T]]) -> T:
+        """The answer; a scheduler that is not there yet is waited for, for a moment."""
+        loop = asyncio.get_running_loop()
+        patience = loop.time() + _SCHEDULER_COMES
+        while True:
+            try:
+                return await question(loop.time() + _REQUEST)
+            except Unavailable as error:
+                if error.fields.get("reason") != "no-scheduler" or loop.time() > patience:
+                    raise
+            await asyncio.sleep(0.1)
+
+
+async def _first(news: asyncio.Event) -> None:
+    """Returns at the next news, or after a while without any."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_POLL):
+            await news.wait()
+    news.clear()
+
+
+def _late(name: str, report: StatusReport, timeout: float) -> DeadlineExceeded:
+    missing = unmet(report)
+    listed = "\n" + "\n".join(f"  {line}" for line in missing) if missing else ""
+    return DeadlineExceeded(
+        f"`{name}` is still {report.type} after {timeout:g} s.{listed}",
+        remedy=f"It goes on by itself. Look again: trellis app status {name}",
+        unmet=missing,
+    )

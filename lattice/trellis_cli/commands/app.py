@@ -1,0 +1,258 @@
+"""`trellis app …`: applications."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trellis_cli.command import Cli, command
+from trellis_cli.exits import ExitCode
+from trellis_cli.output import Report
+from trellis_lattice.errors import NotFound, RequestInvalid
+
+if TYPE_CHECKING:
+    from trellis_cli.applications import Applications, Stored
+
+__all__ = ["deploy_source", "register"]
+
+_ROLLOUT = 60.0
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="The manifest: a file, - for standard input, or a URL.")]
+NameOrFile = Annotated[str, typer.Argument(metavar="NAME|FILE", help="An application that is stored, or its manifest.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The application.")]
+Version = Annotated[str | None, typer.Argument(metavar="[VERSION]", help="Which version; default: the newest.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Return once it is accepted.")]
+
+
+def validate(cli: Cli, file: File) -> ExitCode:
+    """Check a manifest, without a lattice: every error and warning with line, column and remedy."""
+    from trellis_cli.manifests import read_source, resolve_images
+    from trellis_cli.output.findings import findings_text
+    from trellis_wadm.manifest import errors, parse_manifests
+
+    source = read_source(file)
+    parsed = parse_manifests(source.text)
+    findings = [finding for one in parsed for finding in one.findings]
+    wrong = errors(findings)
+    data: dict[str, Any] = {
+        "valid": not wrong,
+        "warnings": [finding.to_json() for finding in findings if finding not in wrong],
+        "errors": [finding.to_json() for finding in wrong],
+    }
+    text = findings_text(source.name, findings, cli.terminal.out_style)
+    cli.terminal.emit(Report(data, text=text), success=not wrong)
+    if wrong:
+        return ExitCode.FAILED
+    for one in parsed:
+        assert one.manifest is not None
+        try:
+            resolve_images(one.manifest.to_wire(), source.base)
+        except NotFound as error:
+            cli.terminal.note(f"warning: {error}")
+    cli.terminal.note(f"{source.name} is valid.")
+    return ExitCode.OK
+
+
+async def put(cli: Cli, file: File) -> None:
+    """Store a manifest without deploying it. The same content is not stored twice."""
+    from trellis_cli.applications import open_applications
+    from trellis_cli.manifests import read_source
+
+    source = read_source(file)
+    async with open_applications(cli.settings) as applications:
+        stored = await applications.put(source)
+    cli.terminal.emit(_report([{**_model(one, deployed=False), "changed": one.changed} for one in stored]))
+    for one in stored:
+        what = "Stored" if one.changed else "Unchanged:"
+        cli.terminal.note(f"{what} `{one.name}` version {one.version}. Run it: trellis app deploy {one.name}")
+
+
+async def deploy(cli: Cli, what: NameOrFile, version: Version = None, no_wait: NoWait = False) -> ExitCode:
+    """Run an application, and wait until it does.
+
+    While it waits it says what is missing and why; --timeout bounds that (default 60s). Relative image paths start
+    from the manifest's folder.
+    """
+    from trellis_cli.applications import open_applications
+    from trellis_cli.manifests import is_source, read_source
+
+    if is_source(what):
+        if version is not None:
+            raise RequestInvalid("A version can only be chosen for a stored application, by its name.")
+        source = await asyncio.to_thread(read_source, what)
+        async with open_applications(cli.settings) as applications:
+            code, reports = await deploy_source(cli, applications, await applications.put(source), wait=not no_wait)
+    else:
+        from trellis_cli.applications import Stored
+
+        async with open_applications(cli.settings) as applications:
+            wanted = [Stored(what, version or "", False)]
+            code, reports = await deploy_source(cli, applications, wanted, wait=not no_wait)
+    cli.terminal.emit(_report(reports), success=code == ExitCode.OK)
+    return code
+
+
+async def deploy_source(
+    cli: Cli, applications: Applications, stored: list[Stored], *, wait: bool
+) -> tuple[ExitCode, list[dict[str, Any]]]:
+    """Deploys what is stored, one after the other; the worst exit code, and what to report of each."""
+    from trellis_cli.output.applications import curl_commands, status_text
+    from trellis_cli.rollout import Verdict
+
+    worst, reports = ExitCode.OK, []
+    for one in stored:
+        version = await applications.deploy(one.name, one.version or None)
+        report: dict[str, Any] = {"deployed": False, "model_name": one.name, "model_version": version}
+        if wait:
+            with cli.terminal.progress(f"Deploying {one.name} {version}") as progress:
+                verdict, status = await applications.until_deployed(
+                    one.name, version, progress.update, cli.settings.patience(_ROLLOUT)
+                )
+            report |= {"deployed": verdict is Verdict.DEPLOYED, "status": status.model_dump(mode="json")}
+            if verdict is Verdict.DEPLOYED:
+                cli.terminal.note(f"Deployed `{one.name}` version {version}.")
+                for line in curl_commands(one.routes):
+                    cli.terminal.note(f"Try it: {line}")
+            else:
+                cli.terminal.painted(status_text(one.name, status, cli.terminal.style).rstrip("\n"))
+                worst = ExitCode.PARTIAL if verdict is Verdict.PARTIAL else ExitCode.FAILED
+        else:
+            cli.terminal.note(f"Accepted `{one.name}` version {version}. Look: trellis app status {one.name}")
+        reports.append({**report, "routes": [list(route) for route in one.routes]})
+    return worst, reports
+
+
+async def undeploy(cli: Cli, what: NameOrFile, no_wait: NoWait = False) -> None:
+    """Stop an application, and wait until nothing of it runs. It stays stored.
+
+    What another application uses as well keeps running.
+    """
+    from trellis_cli.applications import open_applications
+
+    names = _names(what)
+    async with open_applications(cli.settings) as applications:
+        for name in names:
+            await applications.undeploy(name)
+            if not no_wait:
+                with cli.terminal.progress(f"Undeploying {name}") as progress:
+                    await applications.until_gone(name, progress.update, cli.settings.patience(_ROLLOUT))
+            cli.terminal.note(f"Undeployed `{name}`.")
+    cli.terminal.emit(Report({"undeployed_application_names": names}, names=names))
+
+
+async def delete(
+    cli: Cli,
+    what: NameOrFile,
+    version: Annotated[str | None, typer.Argument(metavar="[VERSION]", help="Only this one; default: all.")] = None,
+    ignore_missing: Annotated[bool, typer.Option("--ignore-missing", help="It is fine if there is none.")] = False,
+) -> None:
+    """Delete an application from the store; what runs of it is stopped."""
+    from trellis_cli.applications import open_applications
+
+    names = _names(what)
+    async with open_applications(cli.settings) as applications:
+        for name in names:
+            if not await applications.delete(name, version) and not ignore_missing:
+                raise NotFound(f"There is no application `{name}`{f' {version}' if version else ''}.")
+            cli.terminal.note(f"Deleted `{name}`{f' version {version}' if version else ''}.")
+    cli.terminal.emit(Report({"deleted_applications": names}, names=names))
+
+
+async def list_(cli: Cli) -> None:
+    """List the applications that are stored, and what is deployed of them."""
+    from trellis_cli.applications import open_applications
+    from trellis_cli.output.applications import applications as listing
+
+    async with open_applications(cli.settings) as applications:
+        cli.terminal.emit(listing(await applications.all(), applications.lattice.name))
+
+
+async def get(
+    cli: Cli,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The application; default: list all.")] = None,
+    version: Version = None,
+) -> None:
+    """Print the stored manifest of an application, as YAML."""
+    from trellis_cli.applications import open_applications
+    from trellis_cli.output.applications import manifest_text
+
+    if name is None:
+        return await list_(cli)
+    async with open_applications(cli.settings) as applications:
+        manifest = await applications.manifest(name, version)
+    cli.terminal.emit(Report({"application": manifest}, text=manifest_text(manifest), names=[name]))
+    return None
+
+
+async def status(cli: Cli, name: Name) -> ExitCode:
+    """Show how an application is: its parts, and for each thing that does not hold what, where, why, since when.
+
+    Exit code 0 if it is deployed, 4 while it is on its way, 1 if it has failed, 7 if only a part is placed.
+    """
+    from trellis_cli.applications import open_applications
+    from trellis_cli.output.applications import status_data, status_text
+
+    async with open_applications(cli.settings) as applications:
+        report = await applications.status(name)
+    text = status_text(name, report, cli.terminal.out_style)
+    cli.terminal.emit(Report(status_data(name, report), text=text, names=[name]))
+    return _status_code(report)
+
+
+def _status_code(report: Any) -> ExitCode:
+    from trellis_cli.rollout import Verdict, verdict
+
+    codes = {
+        Verdict.DEPLOYED: ExitCode.OK,
+        Verdict.GOING: ExitCode.TIMED_OUT,
+        Verdict.PARTIAL: ExitCode.PARTIAL,
+        Verdict.FAILED: ExitCode.FAILED,
+    }
+    return ExitCode.OK if report.type == "undeployed" else codes[verdict(report, report.version)]
+
+
+def _names(what: str) -> list[str]:
+    """The applications that a name or a manifest means."""
+    from trellis_cli.manifests import is_source, names_in, read_source
+
+    return names_in(read_source(what)) if is_source(what) else [what]
+
+
+def _model(stored: Stored, *, deployed: bool) -> dict[str, Any]:
+    return {"deployed": deployed, "model_name": stored.name, "model_version": stored.version}
+
+
+def _report(models: list[dict[str, Any]]) -> Report:
+    """One application is the answer itself, several are a list."""
+    data = models[0] if len(models) == 1 else {"applications": models}
+    return Report(data, names=[model["model_name"] for model in models])
+
+
+def register(group: typer.Typer) -> None:
+    """Adds the commands."""
+    file = "wadm-manifests/kv-counter.yaml"
+    command(group, "validate", examples=(f"trellis app validate {file}", "trellis app validate - < app.yaml"))(validate)
+    command(group, "put", examples=(f"trellis app put {file}", "trellis app put https://example.org/app.yaml"))(put)
+    command(
+        group,
+        "deploy",
+        examples=(
+            f"trellis app deploy {file}",
+            "trellis app deploy kv-counter v0.2.0 --timeout 2m",
+            "trellis app deploy - --no-wait < app.yaml",
+        ),
+    )(deploy)
+    command(group, "undeploy", examples=("trellis app undeploy kv-counter", f"trellis app undeploy {file}"))(undeploy)
+    command(
+        group,
+        "delete",
+        aliases=("del",),
+        examples=("trellis app delete kv-counter", "trellis app delete kv-counter v0.1.0 --ignore-missing"),
+    )(delete)
+    command(group, "list", aliases=("ls",), examples=("trellis app list", "trellis app list -o json"))(list_)
+    command(group, "get", examples=("trellis app get kv-counter", "trellis app get kv-counter v0.1.0 -o json"))(get)
+    command(group, "status", examples=("trellis app status kv-counter", "trellis app status kv-counter -o json"))(
+        status
+    )

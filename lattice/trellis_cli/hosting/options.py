@@ -1,0 +1,25 @@
+"""What one host was asked to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["DRAIN_GRACE", "HostOptions"]
+
+DRAIN_GRACE = 12.0
+"""Seconds a host may drain. Shorter than what a supervisor grants it."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostOptions:
+    """`seed` None: the identity kept in `data_dir`. The last two are given by a supervisor."""
+
+    lattice: str
+    nats_url: str
+    data_dir: Path
+    cache_dir: Path
+    labels: dict[str, str]
+    seed: str | None = None
+    listeners_socket: Path | None = None
+    supervisor_fd: int | None = None

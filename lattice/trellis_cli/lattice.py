@@ -1,0 +1,116 @@
+"""The lattice that a command talks to: which one, and what the CLI asks of it beyond the control operations."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trellis_cli.settings import DEFAULT_LATTICE, DEFAULT_NATS_URL, Settings, default_data_dir
+from trellis_lattice.errors import NotFound
+
+if TYPE_CHECKING:
+    from trellis_lattice.bus.connection import ConnectionSettings
+    from trellis_lattice.client import LatticeClient
+    from trellis_lattice.control.host import HostInfo, HostInventory
+    from trellis_lattice.links import Link
+
+__all__ = ["Lattice", "Place", "connection_settings", "find_place", "open_lattice"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a lattice is: NATS urls, separated by commas, and its name."""
+
+    nats_url: str
+    lattice: str
+
+
+def find_place(settings: Settings) -> Place:
+    """What was asked for; else the running `trellis up`; else the default."""
+    from trellis_cli.up.record import running
+
+    record = running(default_data_dir(os.environ)) if settings.nats_url is None else None
+    if record is not None and record.nats_url:
+        return Place(record.nats_url, settings.lattice or record.lattice)
+    return Place(settings.nats_url or DEFAULT_NATS_URL, settings.lattice or DEFAULT_LATTICE)
+
+
+def connection_settings(nats_url: str, name: str) -> ConnectionSettings:
+    """How to connect: several urls are separated by commas, credentials come from `TRELLIS_NATS_CREDS`."""
+    from trellis_lattice.bus.connection import ConnectionSettings
+
+    credentials = os.environ.get("TRELLIS_NATS_CREDS")
+    if credentials and not Path(credentials).expanduser().is_file():
+        raise NotFound(f"TRELLIS_NATS_CREDS names {credentials}, which is no file.", remedy="Correct it or unset it.")
+    return ConnectionSettings(
+        urls=tuple(url.strip() for url in nats_url.split(",") if url.strip()),
+        name=name,
+        credentials=Path(credentials).expanduser() if credentials else None,
+    )
+
+
+class Lattice:
+    """A connected lattice. `timeout` bounds each question, in seconds."""
+
+    def __init__(self, client: LatticeClient, timeout: float) -> None:
+        self.client = client
+        self.timeout = timeout
+
+    @property
+    def name(self) -> str:
+        return self.client.lattice
+
+    async def hosts(self) -> list[HostInfo]:
+        return await self.client.hosts(timeout=self.timeout)
+
+    async def inventories(self, host: str | None = None) -> list[HostInventory]:
+        """Of all hosts, or of the one that `host` means."""
+        if host is None:
+            return await self.client.inventories(timeout=self.timeout)
+        found = await self.client.find_host(host, timeout=self.timeout)
+        return [await self.client.inventory(found.id, timeout=self.timeout)]
+
+    async def links(self) -> list[Link]:
+        return await self.client.links(timeout=self.timeout)
+
+    async def configs(self, name: str | None = None) -> dict[str, dict[str, str]]:
+        """All named configuration, or one. Raises `NotFound`."""
+        if name is not None:
+            values = await self.client.config(name, timeout=self.timeout)
+            if values is None:
+                raise NotFound(
+                    f"There is no configuration `{name}` in lattice `{self.name}`.", remedy="List: trellis get config"
+                )
+            return {name: values}
+        return await self._stored_configs()
+
+    async def _stored_configs(self) -> dict[str, dict[str, str]]:
+        from trellis_lattice.bus.kv_jetstream import open_bucket
+        from trellis_lattice.config import decode_config
+        from trellis_lattice.subjects import config_bucket
+
+        deadline = asyncio.get_running_loop().time() + self.timeout
+        connection, name = self.client.connection, config_bucket(self.name)
+        try:
+            bucket = await open_bucket(connection, name, deadline=deadline, create=False)
+        except NotFound:
+            return {}
+        entries = await bucket.entries(deadline=deadline)
+        return {name: decode_config(entry.value, name) for name, entry in entries.items()}
+
+
+@asynccontextmanager
+async def open_lattice(settings: Settings, timeout: float | None = None) -> AsyncIterator[Lattice]:
+    """Connects, for the length of the block. Raises `Unavailable` or `Denied` with where it tried."""
+    from trellis_lattice.client import LatticeClient
+
+    place = find_place(settings)
+    patience = timeout if timeout is not None else settings.patience()
+    connection = connection_settings(place.nats_url, "trellis-cli")
+    async with await LatticeClient.connect(connection, place.lattice, timeout=patience) as client:
+        yield Lattice(client, patience)

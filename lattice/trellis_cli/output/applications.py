@@ -1,0 +1,102 @@
+"""Applications: lists, status, and what a deployment still waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from trellis_cli.output.document import Column, Listing
+from trellis_cli.output.style import PLAIN, Style, clean
+from trellis_cli.output.table import align
+from trellis_wadm.api.messages import ApplicationSummary, ConditionReport, StatusReport
+
+__all__ = ["applications", "condition_text", "curl_commands", "manifest_text", "status_data", "status_text", "unmet"]
+
+
+def applications(found: Iterable[ApplicationSummary], lattice: str) -> Listing:
+    """All stored applications, by name."""
+    ordered = sorted(found, key=lambda app: app.name)
+    return Listing(
+        key="applications",
+        columns=(
+            Column("name"),
+            Column("deployed version"),
+            Column("latest version", wide=True),
+            Column("status", state=True),
+            Column("description"),
+        ),
+        rows=[
+            (app.name, app.deployed_version or "-", app.version, str(app.detailed_status.type), app.description or "")
+            for app in ordered
+        ],
+        items=[app.model_dump(mode="json") for app in ordered],
+        names=[app.name for app in ordered],
+        empty=f"No application is stored in lattice `{lattice}`. Deploy one: trellis app deploy FILE.",
+    )
+
+
+def status_data(name: str, report: StatusReport) -> dict[str, Any]:
+    """What `-o json` says of one application's status."""
+    return {"name": name, "version": report.version or None, "status": report.model_dump(mode="json")}
+
+
+def status_text(name: str, report: StatusReport, style: Style = PLAIN) -> str:
+    """The state, a table of its parts, and everything that does not hold yet."""
+    version = f" (version {clean(report.version)})" if report.version else ""
+    lines = [f"{style.bold(clean(name))}{version}: {style.state(str(report.type))}"]
+    if report.message and not report.conditions:
+        lines.append(clean(report.message))
+    text = "".join(f"{line}\n" for line in lines)
+    if report.scalers:
+        rows = [["KIND", "NAME", "STATUS"], *([s.kind, s.name, str(s.status.type)] for s in report.scalers)]
+
+        def paint(row: int, column: int, cell: str) -> str:
+            return style.bold(cell) if row == 0 else style.state(cell) if column == 2 else cell
+
+        text += "\n" + align(rows, paint=paint)
+    conditions = unmet(report)
+    if conditions:
+        text += "\nNot met:\n" + "".join(f"  {line}\n" for line in conditions)
+    return text
+
+
+def unmet(report: StatusReport) -> list[str]:
+    """One line for each thing that does not hold: what, why, where, since when; without repetitions."""
+    lines = [
+        f"{clean(scaler.name)}: {condition_text(condition)}"
+        for scaler in report.scalers
+        for condition in scaler.conditions
+    ]
+    if not lines:  # v1's scheduler knows messages only
+        lines = [
+            f"{clean(scaler.name)}: {clean(scaler.status.message)}"
+            for scaler in report.scalers
+            if scaler.status.message
+        ]
+    return list(dict.fromkeys(lines))
+
+
+def condition_text(condition: ConditionReport) -> str:
+    """`message [reason] (host N…, since 2026-…)`"""
+    notes = [f"host {condition.host[:10]}…"] if condition.host else []
+    notes += [f"since {condition.since}"] if condition.since else []
+    return clean(condition.message) + (f" ({clean(', '.join(notes))})" if notes else "")
+
+
+def manifest_text(manifest: Mapping[str, Any]) -> str:
+    """A stored manifest as YAML, in the order in which it was written."""
+    import yaml
+
+    text: str = yaml.safe_dump(dict(manifest), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def curl_commands(routes: Sequence[tuple[str, str, str]]) -> list[str]:
+    """How to try (address, path, host) routes; any-address is reached over the loopback."""
+    commands = []
+    for address, path, host in routes:
+        machine, _, port = address.rpartition(":")
+        reachable = "127.0.0.1" if machine in ("", "0.0.0.0", "*") else "[::1]" if machine == "[::]" else machine
+        header = f" -H 'Host: {host}'" if host else ""
+        commands.append(f"curl{header} http://{reachable}:{port}{path or '/'}")
+    return commands
