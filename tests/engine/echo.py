@@ -118,12 +118,13 @@ class _Names:
 
     def declarations(self) -> str:
         return "\n".join(
-            f"  (type ${name}' {text})\n  (import \"{name}\" (type ${name} (eq ${name}')))" for name, text in self._declared
+            f"  (type ${name}' {text})\n  (import \"{name}\" (type ${name} (eq ${name}')))"
+            for name, text in self._declared
         )
 
     def aliases(self) -> str:
         return "\n".join(
-            f"    (alias outer 1 ${name} (type ${name}-outer)) (export \"{name}\" (type ${name} (eq ${name}-outer)))"
+            f'    (alias outer 1 ${name} (type ${name}-outer)) (export "{name}" (type ${name} (eq ${name}-outer)))'
             for name, _ in self._declared
         )
 

@@ -62,9 +62,7 @@ async def test_memory_beyond_the_limit_is_refused_to_the_component(engine: Engin
 async def test_a_component_that_starts_with_more_than_its_limit_fails(engine: Engine) -> None:
     component = await host_calls(engine)
     with pytest.raises(InvocationFailed, match="memory"):
-        await component.call(
-            component.export("", "count"), [], Context(), Limits(memory_bytes=1000), deadline=soon()
-        )
+        await component.call(component.export("", "count"), [], Context(), Limits(memory_bytes=1000), deadline=soon())
     assert engine.stats().in_flight == 0
 
 

@@ -52,9 +52,7 @@ async def test_the_limit_of_resources_ends_the_invocation(engine: Engine) -> Non
     component = await host_calls(engine)
     context = Context()
     with pytest.raises(InvocationFailed, match="its limit") as failed:
-        await component.call(
-            component.export("", "hoard"), [11], context, Limits(resources=10), deadline=soon()
-        )
+        await component.call(component.export("", "hoard"), [11], context, Limits(resources=10), deadline=soon())
     assert failed.value.fields["trap"] == "resource limit"
     assert len(context.dropped) == 10
 

@@ -52,14 +52,16 @@ async def test_two_resources_in_one_result(engine: Engine) -> None:
     assert first.address == second.address == 0
 
 
-async def test_the_host_may_drop_a_resource_of_the_component(engine: Engine) -> None:
+async def test_a_forgotten_resource_leaves_the_others_alone(engine: Engine) -> None:
     component = await counters(engine)
+    add = component.export(COUNTERS, "[method]counter.add")
     sandbox = await component.sandbox(None, deadline=soon())
-    counter = await sandbox.call(component.export(COUNTERS, "make"), [5], soon())
-    sandbox.drop(counter)
-    assert await sandbox.call(component.export(COUNTERS, "dropped"), [], soon()) == 1
+    first, second = await sandbox.call(component.export(COUNTERS, "two"), [], soon())
+    sandbox.forget(first)
+    sandbox.forget(first)
     with pytest.raises(RequestInvalid):
-        sandbox.drop(counter)
+        await sandbox.call(add, [first, 1], soon())
+    assert await sandbox.call(add, [second, 1], soon()) == 1
     sandbox.close()
 
 

@@ -74,7 +74,7 @@ class CodeCache:
     def _trusted_directory(self) -> bool:
         try:
             return _ours_alone(self._directory.stat())
-        except FileNotFoundError:
+        except OSError:
             return False
 
     def _sound(self, path: Path) -> bool:

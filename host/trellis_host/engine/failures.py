@@ -62,7 +62,7 @@ def load_failure(text: str) -> TrellisError:
     reason = re.sub(r"^\d+:\s+", "", causes[-1]) if causes else first
     if "unexpected end" in text or "unexpected-eof" in text or "unexpected eof" in text:
         return RequestInvalid(
-            f"The component is truncated: {reason}.", remedy="Copy or build the file again; its end is missing."
+            f"The component is truncated or damaged: {reason}.", remedy="Copy the file again, or build it again."
         )
     return RequestInvalid(
         f"The file begins like a component but is not a valid one: {reason}.",
