@@ -20,7 +20,7 @@ from trellis_cli.output.applications import unmet
 from trellis_cli.rollout import Verdict, same_application, verdict
 from trellis_lattice.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
 from trellis_wadm.api import ApplicationSummary, StatusReport, WadmClient
-from trellis_wadm.listeners import listeners
+from trellis_wadm.manifest.listeners import listeners
 
 if TYPE_CHECKING:
     from trellis_cli.settings import Settings

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trellis_wadm.listeners import clash, listeners
 from trellis_wadm.manifest.findings import Level, Path
+from trellis_wadm.manifest.listeners import clash, listeners
 from trellis_wadm.manifest.model import ConfigEntry, CustomTrait, LinkTrait, Manifest
 from trellis_wadm.manifest.walks import Draft, components, indexed, links
 

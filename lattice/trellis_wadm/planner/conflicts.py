@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from trellis_wadm.listeners import Listener, clash, listener_of
+from trellis_wadm.manifest.listeners import Listener, clash, listener_of
 from trellis_wadm.planner.desired import Desired, LinkScaler, Spread, WorkloadScaler
 from trellis_wadm.planner.link import rivals
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from trellis_lattice.errors import TrellisError
 from trellis_lattice.links import Link
 from trellis_wadm import naming, quantities
-from trellis_wadm.listeners import is_listening
+from trellis_wadm.manifest.listeners import is_listening
 from trellis_wadm.manifest.model import Component, ConfigEntry, LinkProperties, Manifest, SecretEntry
 
 __all__ = [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from trellis_lattice.links import Link
 from trellis_wadm import naming
-from trellis_wadm.listeners import DEFAULT_ADDRESS, port_of
+from trellis_wadm.manifest.listeners import DEFAULT_ADDRESS, port_of
 from trellis_wadm.planner.commands import DeleteConfig, DeleteLink, StopProvider
 from trellis_wadm.planner.desired import Desired
 from trellis_wadm.planner.link import rivals
