@@ -18,7 +18,6 @@ from trellis_host.control import register_all
 from trellis_host.engine import Engine, EngineSettings
 from trellis_host.runtime.health import watch_health
 from trellis_host.runtime.launch import Launcher
-from trellis_host.runtime.liveness import Liveness
 from trellis_host.runtime.providers import HostServices
 from trellis_host.runtime.router import Router
 from trellis_host.runtime.shared_state import SharedState
@@ -26,7 +25,9 @@ from trellis_host.runtime.workloads import Workloads
 from trellis_host.settings import HostSettings, default_labels
 from trellis_host.state import Answer, HostState, Outcome
 from trellis_host.wasi import HttpClient
+from trellis_lattice.bus.beats import BeatPublisher, HostStatus, MembershipWatcher
 from trellis_lattice.bus.connection import Connection
+from trellis_lattice.bus.membership import Change, ChangeKind
 from trellis_lattice.control.host import (
     ComponentDescription,
     HostInfo,
@@ -54,6 +55,8 @@ __all__ = ["Host", "HostService"]
 _log = logging.getLogger("trellis.host")
 
 VERSION = version("trellis-mesh")
+HEARTBEAT_SETTLING = 0.5
+"""Seconds after a change until the inventory is published."""
 OPERATION_TIMEOUT = 1.8
 """Seconds for an operation on shared state: v1 clients wait two."""
 
@@ -68,7 +71,8 @@ class HostService(Protocol):
 class Host:
     """One host. `run` is its whole life.
 
-    `listeners` gives its providers their sockets; `services` run beside it.
+    `listeners` gives its providers their sockets; `services` run beside it; `boot` tells this process from
+    earlier ones of the same host id (milliseconds since 1970).
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Host:
         services: Sequence[HostService] = (),
         find_provider: Callable[[str], type[Provider]] = find_provider,
         clock: Callable[[], float] = time.monotonic,
+        boot: int | None = None,
     ) -> None:
         self.settings = settings
         self.state = HostState(settings.key.id, {**default_labels(), **settings.labels})
@@ -89,6 +94,9 @@ class Host:
         self._find_provider = find_provider
         self._clock = clock
         self._started = clock()
+        self._boot = boot if boot is not None else time.time_ns() // 1_000_000
+        self._changed: Callable[[], None] = lambda: None
+        self._heartbeat_due = asyncio.Event()
         self._stop = asyncio.Event()
         self._grace = settings.stop_grace
         self._accepting = True
@@ -159,17 +167,21 @@ class Host:
             launcher,
             services,
             answers=self._answers,
+            changed=self._inventory_changed,
             find_provider=self._find_provider,
             publish=self.publish,
             tasks=tasks,
         )
         control = ControlServer(connection, settings.lattice, host_id, prefix=settings.control_prefix)
         register_all(control, self)
-        liveness = Liveness(self, connection, settings.lattice)
-        await self._announce(connection, control, tracing, liveness)
+        beats = BeatPublisher(connection, settings.lattice, host_id, self._boot, lambda: self._status(engine))
+        members = MembershipWatcher(connection, settings.lattice, self._on_member)
+        self._changed = beats.changed
+        await self._announce(connection, control, tracing)
+        beats.start()
+        await members.start()
         beside = [
             tasks.create_task(self._heartbeats(), name="heartbeats"),
-            tasks.create_task(liveness.run(), name="beats"),
             tasks.create_task(watch_health(lambda: self._workloads.providers, self.publish, host_id), name="health"),
         ]
         over = asyncio.Event()
@@ -183,20 +195,18 @@ class Host:
         await self.publish(HostStopped(labels=self.state.labels))
         for task in beside:
             task.cancel()
-        await liveness.aclose()
+        await members.aclose()
+        await beats.aclose()
         await invoker.aclose()
         await server.aclose()
         await http_client.aclose()
         await self._answers.aclose()
         await self._flush(connection)
 
-    async def _announce(
-        self, connection: Connection, control: ControlServer, tracing: Tracing, liveness: Liveness
-    ) -> None:
+    async def _announce(self, connection: Connection, control: ControlServer, tracing: Tracing) -> None:
         lattice = self.settings.lattice
         if tracing.recent is not None:
             await serve_traces(connection, lattice, tracing.recent, self._answers)
-        await liveness.start()
         await control.start(deadline=self._within(5))
         labels, name = self.state.labels, self.settings.friendly_name
         await self.publish(HostStarted(friendly_name=name, labels=labels, version=VERSION))
@@ -204,9 +214,30 @@ class Host:
         self.ready.set()
 
     async def _heartbeats(self) -> None:
+        """The inventory at its interval, and soon after what it says has changed."""
         while True:
-            await asyncio.sleep(self.settings.heartbeat_interval)
+            self._heartbeat_due.clear()
+            try:
+                async with asyncio.timeout(self.settings.heartbeat_interval):
+                    await self._heartbeat_due.wait()
+                await asyncio.sleep(HEARTBEAT_SETTLING)  # several changes make one heartbeat
+            except TimeoutError:
+                pass
             await self.publish(HostHeartbeat(**self.inventory().to_data()))
+
+    def _inventory_changed(self) -> None:
+        self._changed()
+        self._heartbeat_due.set()
+
+    def _status(self, engine: Engine) -> HostStatus:
+        stats = engine.stats()
+        return HostStatus(self.state.revision, stats.in_flight / stats.max_in_flight, not self._accepting)
+
+    def _on_member(self, change: Change) -> None:
+        """A host that died takes the calls it executed with it; their callers learn of it now."""
+        if change.kind in (ChangeKind.GONE, ChangeKind.LEFT, ChangeKind.RESTARTED):
+            self._invoker.host_gone(change.host)
+            self._server.host_gone(change.host)
 
     async def _flush(self, connection: Connection) -> None:
         try:

@@ -106,9 +106,7 @@ class OtherWaiter(Provider):
         return len(ms)
 
 
-async def test_a_component_calls_a_provider(
-    nats_server: str, lattice: str, operator: Operator, tmp_path: Path
-) -> None:
+async def test_a_component_calls_a_provider(nats_server: str, lattice: str, operator: Operator, tmp_path: Path) -> None:
     type = FuncType((("ms", Primitive.U64),), Primitive.U64)
     async with running_host(nats_server, lattice, tmp_path, find_provider=lambda reference: Waiter) as one:
         await operator.put_link("waiter", "provider", "test:waiter", "provider")
@@ -196,9 +194,7 @@ async def test_stopping_a_component_frees_its_id(
                     break
 
 
-async def test_an_update_replaces_the_image(
-    nats_server: str, lattice: str, operator: Operator, tmp_path: Path
-) -> None:
+async def test_an_update_replaces_the_image(nats_server: str, lattice: str, operator: Operator, tmp_path: Path) -> None:
     async with running_host(nats_server, lattice, tmp_path) as one:
         old, new = image(tmp_path, "old", components.add()), image(tmp_path, "new", components.echo())
         await operator.start_component(one, "it", old)

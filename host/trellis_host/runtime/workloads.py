@@ -61,7 +61,10 @@ class _Served:
 
 
 class Workloads:
-    """Everything that runs on a host. `tasks` is the task group its work lives in."""
+    """Everything that runs on a host.
+
+    `tasks` is the task group its work lives in; `changed` is told when an inventory would say something new.
+    """
 
     def __init__(
         self,
@@ -75,9 +78,12 @@ class Workloads:
         find_provider: Callable[[str], type[Provider]],
         publish: Callable[[Event], Awaitable[object]],
         answers: Tasks,
+        changed: Callable[[], None],
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._answers = answers
+        self._changed = changed
+        self._announced = state.revision
         self._state = state
         self._shared = shared
         self._router = router
@@ -113,6 +119,9 @@ class Workloads:
         """Starts effects; those on one workload after all earlier ones on it."""
         for effect in effects:
             self._enqueue(_key(effect), self._execute(effect))
+        if self._state.revision != self._announced:
+            self._announced = self._state.revision
+            self._changed()
 
     async def settled(self) -> None:
         """Waits until everything applied so far is done."""

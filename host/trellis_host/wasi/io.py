@@ -17,7 +17,7 @@ __all__ = ["ERROR", "INPUT_STREAM", "IO", "OUTPUT_STREAM", "POLLABLE"]
 
 ERROR = HostResource("error")
 POLLABLE = HostResource("pollable")
-INPUT_STREAM = HostResource("input-stream")
+INPUT_STREAM = HostResource("input-stream", lambda context, stream: stream.drop())
 OUTPUT_STREAM = HostResource("output-stream")
 
 

@@ -83,6 +83,9 @@ class InputStream:
     def pollable(self) -> Pollable:
         return Readable(self.pipe)
 
+    def drop(self) -> None:
+        """The component reads no more."""
+
 
 class OutputStream:
     """A sink that is always ready. Subclasses say where the bytes go."""

@@ -45,19 +45,21 @@ def content_length(headers: Fields) -> int | None:
 class IncomingBody:
     """The body of a request that came in, or of a response to a request that went out."""
 
-    __slots__ = ("_pipe", "_source", "_taken")
+    __slots__ = ("_gone", "_pipe", "_source", "_stream_alive", "_taken")
 
     def __init__(self, source: ByteStream) -> None:
         self._source = source
         self._pipe: Pipe | None = None
         self._taken = False
+        self._gone = False
+        self._stream_alive = False
 
     def stream(self, context: WasiContext) -> InputStream | None:
         """The one stream of this body; None if it was taken before."""
         if self._taken:
             return None
-        self._taken = True
-        return _BodyInput(self._as_pipe(context))
+        self._taken = self._stream_alive = True
+        return _BodyInput(self._as_pipe(context), self)
 
     def _as_pipe(self, context: WasiContext) -> Pipe:
         pipe = self._pipe
@@ -83,15 +85,33 @@ class IncomingBody:
         return cell
 
     def drop(self) -> None:
-        """The component wants no more of it. A source that was never read is closed by whoever brought it."""
+        """The component wants no more of it, once its stream is dropped too.
+
+        A source that was never read is closed by whoever brought it.
+        """
+        self._gone = True
+        if self._stream_alive:
+            return
         if self._pipe is not None:
             self._pipe.close_nowait()
         elif isinstance(self._source, Pipe):
             self._source.close_nowait()
 
+    def stream_dropped(self) -> None:
+        self._stream_alive = False
+        if self._gone:
+            self.drop()
+
 
 class _BodyInput(InputStream):
-    __slots__ = ()
+    __slots__ = ("_body",)
+
+    def __init__(self, pipe: Pipe, body: IncomingBody) -> None:
+        super().__init__(pipe)
+        self._body = body
+
+    def drop(self) -> None:
+        self._body.stream_dropped()
 
     def _code(self, failure: TrellisError) -> Case | None:
         return code_of(failure)

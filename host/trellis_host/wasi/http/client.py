@@ -52,8 +52,10 @@ class HttpClient:
         self._max_idle = max_idle
         self._tls = tls
         self._transport: httpx.AsyncHTTPTransport | None = None
+        self._making = asyncio.Lock()
 
     async def send(self, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
+        transport = self._transport or await self._first_transport()
         import httpx
 
         extensions = {"timeout": {"connect": timeouts.connect, "pool": timeouts.connect, "write": None, "read": None}}
@@ -71,7 +73,7 @@ class HttpClient:
             ) from None
         try:
             async with asyncio.timeout(timeouts.connect + timeouts.first_byte):
-                response = await self._transport_now().handle_async_request(outgoing)
+                response = await transport.handle_async_request(outgoing)
         except TimeoutError:
             raise http_failure("HTTP-response-timeout", "The server did not answer in time.") from None
         except httpx.HTTPError as error:
@@ -85,14 +87,19 @@ class HttpClient:
         if transport is not None:
             await transport.aclose()
 
-    def _transport_now(self) -> httpx.AsyncHTTPTransport:
-        if self._transport is None:
-            import httpx
+    async def _first_transport(self) -> httpx.AsyncHTTPTransport:
+        """Loading httpx and the trusted certificates takes a while: not on the event loop's thread."""
+        async with self._making:
+            if self._transport is None:
+                self._transport = await asyncio.to_thread(self._make_transport)
+            return self._transport
 
-            limits = httpx.Limits(max_connections=self._max_connections, max_keepalive_connections=self._max_idle)
-            verify = True if self._tls is None else self._tls
-            self._transport = httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
-        return self._transport
+    def _make_transport(self) -> httpx.AsyncHTTPTransport:
+        import httpx
+
+        limits = httpx.Limits(max_connections=self._max_connections, max_keepalive_connections=self._max_idle)
+        verify = True if self._tls is None else self._tls
+        return httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
 
 
 class _ResponseBody:
@@ -100,7 +107,7 @@ class _ResponseBody:
 
     def __init__(self, response: httpx.Response, between_bytes: float) -> None:
         self._response = response
-        self._chunks = response.aiter_raw(_CHUNK) if response.is_stream_consumed else response.aiter_raw()
+        self._chunks = response.aiter_raw()
         self._rest = b""
         self._patience = between_bytes
 
