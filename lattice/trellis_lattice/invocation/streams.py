@@ -43,6 +43,7 @@ class Outgoing:
         self._credit = 0
         self._reader = ""
         self._reader_gone = False
+        self._over = False
         self._granted: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer = asyncio.get_running_loop().call_at(deadline, self.close)
@@ -56,8 +57,8 @@ class Outgoing:
         """Stops sending; the stream's writer notices. Idempotent."""
         if self._task is not None:
             self._task.cancel()
-        elif not self._done.done():
-            self._task = self._hub.tasks.spawn(self._finish())
+        elif not self._over:
+            self._end()
 
     async def wait_done(self) -> None:
         """Returns once nothing more will be sent."""
@@ -74,8 +75,10 @@ class Outgoing:
         else:
             self._credit = min(self._credit + frame.number, WINDOW)
             self._reader = self._reader or message.reply
-            if self._task is None:
+            if self._task is None and not self._over:
                 self._task = self._hub.tasks.spawn(self._run())
+                # Not in a `finally` of the task: that does not run if it is cancelled before its first step.
+                self._task.add_done_callback(lambda _: self._end())
             elif self._granted is not None and not self._granted.done():
                 self._granted.set_result(None)
 
@@ -104,19 +107,23 @@ class Outgoing:
                 failure = Unavailable("The writer of a stream gave up.", maybe_executed=True)
                 await self._hub.try_publish(self._reader, frames.error(sequence, failure))
             raise
-        finally:
-            await self._finish()
 
     async def _send(self, frame: bytes) -> None:
         await self._hub.connection.publish(self._reader, frame, reply=self._inbox.subject)
 
-    async def _finish(self) -> None:
+    def _end(self) -> None:
+        self._over = True
         self._timer.cancel()
         self._inbox.close()
-        self._hub.outgoing.discard(self)
-        if not self._done.done():
-            self._done.set_result(None)
-        await self._stream.aclose()
+        self._hub.tasks.spawn(self._close_stream())
+
+    async def _close_stream(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            self._hub.outgoing.discard(self)
+            if not self._done.done():
+                self._done.set_result(None)
 
 
 class Incoming:
@@ -328,6 +335,8 @@ class StreamHub:
             await incoming.aclose()
         for outgoing in tuple(self.outgoing):
             outgoing.close()
+        for outgoing in tuple(self.outgoing):
+            await outgoing.wait_done()
         await self.tasks.aclose()
 
     def _on_connection(self, connected: bool) -> None:
