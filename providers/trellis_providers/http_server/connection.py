@@ -39,14 +39,12 @@ class Connection(HttpToolsProtocol):
         config: Config,
         state: ServerState,
         bounds: Bounds,
-        refused: Callable[[], bool],
         closed: Callable[[], None],
     ) -> None:
         super().__init__(config, state, {"connection": self})
         self.task: asyncio.Task[Any] | None = None
         self.gone = False
         self._bounds = bounds
-        self._refused = refused
         self._closed = closed
         self._head_since: float | None = None
         self._head_bytes = 0
@@ -58,8 +56,6 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._head_since = self.loop.time()
-        if self._refused():
-            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True

@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 
 from trellis_provider_sdk import Listeners
 
+from .acceptor import Acceptor
 from .application import Application
 from .connection import Bounds, Connection
 
@@ -23,8 +24,6 @@ __all__ = ["Listener"]
 
 _SWEEP_SECONDS = 1.0
 _ABORT_SECONDS = 1.0
-_ACCEPT_TURNS = 4
-_BACKLOG = 2048
 
 
 class Listener:
@@ -49,7 +48,7 @@ class Listener:
         self._config.load()
         self._state = ServerState()
         self._socket: socket.socket | None = None
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self.bound: tuple[str, int] = ("", 0)
@@ -57,12 +56,10 @@ class Listener:
 
     async def open(self, host: str, port: int) -> None:
         """Listens and accepts. Raises a `TrellisError` if the address cannot be had."""
-        loop = asyncio.get_running_loop()
         self._socket = await self._listeners.open(host, port)
         self.bound = self._socket.getsockname()[:2]
-        # The server closes what it is given; what we were handed is not ours to close.
-        self._server = await loop.create_server(self._connect, sock=self._socket.dup(), backlog=_BACKLOG)
-        self._sweep(loop)
+        self._acceptor = Acceptor(self._socket, self._connect, self._has_room)
+        self._sweep(asyncio.get_running_loop())
 
     @property
     def connections(self) -> int:
@@ -95,15 +92,12 @@ class Listener:
             self._timer = None
 
     async def _stop_accepting(self) -> None:
-        server, self._server = self._server, None
+        acceptor, self._acceptor = self._acceptor, None
         listening, self._socket = self._socket, None
-        if server is not None:
-            server.close()
+        if acceptor is not None:
+            await acceptor.stop()
         if listening is not None:
             await self._listeners.release(listening)
-            # What was accepted in this turn of the loop reaches us in the next few; it is to be answered too.
-            for _ in range(_ACCEPT_TURNS):
-                await asyncio.sleep(0)
 
     async def _emptied(self, seconds: float) -> bool:
         """Whether all clients were gone within that time."""
@@ -121,14 +115,16 @@ class Listener:
         return [each for each in self._state.connections if isinstance(each, Connection)]
 
     def _connect(self) -> Connection:
-        return Connection(self._config, self._state, self._bounds, self._full, self._closed)
+        return Connection(self._config, self._state, self._bounds, self._closed)
 
-    def _full(self) -> bool:
-        return len(self._state.connections) > self._bounds.connections
+    def _has_room(self, coming: int) -> bool:
+        return len(self._state.connections) + coming < self._bounds.connections
 
     def _closed(self) -> None:
         if not self._state.connections:
             self._empty.set()
+        if self._acceptor is not None:
+            self._acceptor.resume()
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Once a second: the `Date` of the answers to come, and an end to connections whose time is up."""
@@ -136,4 +132,6 @@ class Listener:
         now = loop.time()
         for connection in self._connections():
             connection.sweep(now)
+        if self._acceptor is not None:
+            self._acceptor.resume()
         self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep, loop)
