@@ -60,14 +60,14 @@ async def test_what_is_not_a_component_is_named(engine: Engine, data: bytes, com
 
 @pytest.mark.parametrize("kept", [9, 50, 200, -1])
 async def test_a_truncated_component_is_named(engine: Engine, wasm: Wasm, kept: int) -> None:
-    with pytest.raises(RequestInvalid, match="truncated|not a valid one"):
+    with pytest.raises(RequestInvalid, match=r"truncated|not a valid one"):
         await engine.load(wasm(GREET)[:kept])
 
 
 async def test_damaged_bytes_are_refused_with_a_reason(engine: Engine, wasm: Wasm) -> None:
     data = bytearray(wasm(GREET))
     data[8:40] = bytes(range(32))
-    with pytest.raises(RequestInvalid, match="truncated or damaged: .+"):
+    with pytest.raises(RequestInvalid, match=r"truncated or damaged: .+"):
         await engine.load(bytes(data))
 
 

@@ -34,7 +34,7 @@ async def test_a_resource_of_the_component_lives_across_calls(engine: Engine) ->
     await sandbox.call(finish, [counter], soon())
     assert await sandbox.call(dropped, [], soon()) == 1
     assert repr(counter) == "<test:own/counters.counter, gone>"
-    with pytest.raises(RequestInvalid, match="expected a test:own/counters.counter of this sandbox"):
+    with pytest.raises(RequestInvalid, match=r"expected a test:own/counters\.counter of this sandbox"):
         await sandbox.call(add, [counter, 2], soon())
     sandbox.close()
 
