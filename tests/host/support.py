@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from trellis_lattice.invocation.api import Call
 from trellis_lattice.invocation.client import LatticeInvoker
 from trellis_lattice.links import Link
 from trellis_lattice.wit.types import FuncType
+from trellis_provider_sdk import BoundListeners
 
 PATIENCE = 20.0
 """Seconds after which a test gives up."""
@@ -59,6 +61,19 @@ async def running_host(
         host.request_stop()
         async with asyncio.timeout(PATIENCE):
             await life
+
+
+class NotingListeners(BoundListeners):
+    """Binds for itself and notes where, so that a test may ask for any free port."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ports: list[int] = []
+
+    async def open(self, host: str, port: int) -> socket.socket:
+        listener = await super().open(host, port)
+        self.ports.append(listener.getsockname()[1])
+        return listener
 
 
 class Operator:
