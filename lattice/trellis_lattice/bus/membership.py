@@ -1,0 +1,205 @@
+"""Which hosts are alive, by their beats. Pure: every method is told what time it is.
+
+The laws of this file: silence is a host's fault only while we can hear (connected, and our own event loop
+running); the newest boot of a host id counts, beats of older ones are ignored; whoever says goodbye is gone at
+once; every change is reported exactly once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+__all__ = ["Beat", "Change", "ChangeKind", "Member", "Membership", "Timing"]
+
+MAX_BEAT = 200
+"""Bytes; a beat goes to every host of the lattice each second."""
+_MAX_MEMBERS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life of one host.
+
+    `boot`: milliseconds since 1970 when its process started; `sequence` grows by one per beat; `revision` grows
+    with every change of what the host runs; `load` from 0 (idle) to 1 (full).
+    """
+
+    host: str
+    boot: int
+    sequence: int
+    revision: int = 0
+    load: float = 0.0
+    draining: bool = False
+    leaving: bool = False
+    """The last beat: the process ends."""
+
+    def encode(self) -> bytes:
+        """JSON of less than 200 bytes for a host id of up to 64 characters."""
+        wire: dict[str, object] = {
+            "host": self.host,
+            "boot": self.boot,
+            "seq": self.sequence,
+            "rev": self.revision,
+            "load": round(min(max(self.load, 0.0), 1.0), 2),
+        }
+        flags = [name for name, on in (("draining", self.draining), ("leaving", self.leaving)) if on]
+        if flags:
+            wire["flags"] = flags
+        return json.dumps(wire, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Beat | None:
+        """None for anything that is not a beat."""
+        try:
+            wire = json.loads(payload) if len(payload) <= 2 * MAX_BEAT else None
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(wire, Mapping):
+            return None
+        host, load, flags = wire.get("host"), wire.get("load", 0.0), wire.get("flags", [])
+        boot, sequence, revision = (
+            _number(wire.get(key, 0 if key == "rev" else None)) for key in ("boot", "seq", "rev")
+        )
+        if not isinstance(host, str) or not host or not isinstance(flags, list):
+            return None
+        if boot is None or sequence is None or revision is None:
+            return None
+        if isinstance(load, bool) or not isinstance(load, int | float) or not 0 <= load <= 1:
+            return None
+        return cls(host, boot, sequence, revision, float(load), "draining" in flags, "leaving" in flags)
+
+
+def _number(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**63 else None
+
+
+class ChangeKind(Enum):
+    """What happened to a member."""
+
+    JOINED = "joined"
+    RESTARTED = "restarted"
+    """The same host id, another process: whatever the old one ran is gone."""
+    UPDATED = "updated"
+    """Its revision or its flags changed: its inventory is to be read again."""
+    SUSPECT = "suspect"
+    RECOVERED = "recovered"
+    GONE = "gone"
+    """Silent for too long."""
+    LEFT = "left"
+    """Said goodbye."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    kind: ChangeKind
+    host: str
+    beat: Beat
+    """The last one heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds. `gone_after` survives one lost beat at one beat a second."""
+
+    suspect_after: float = 1.5
+    gone_after: float = 2.5
+    tick: float = 0.25
+    """How often `tick` is called."""
+
+
+@dataclass(slots=True)
+class Member:
+    """A host that was heard and is not gone."""
+
+    beat: Beat
+    heard: float
+    """When, on the caller's clock; moved forward by the time during which we could not hear."""
+    suspect: bool = False
+
+
+class Membership:
+    """The members of one lattice."""
+
+    def __init__(self, timing: Timing | None = None) -> None:
+        self.timing = timing or Timing()
+        self._members: dict[str, Member] = {}
+        self._left: dict[str, tuple[int, float]] = {}
+        self._ticked: float | None = None
+        self._deaf_since: float | None = None
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """Alive and suspect ones, by host id."""
+        return self._members
+
+    def hear(self, beat: Beat, now: float) -> list[Change]:
+        """A beat arrived."""
+        member = self._members.get(beat.host)
+        if member is None:
+            return self._meet(beat, now)
+        old = member.beat
+        if (beat.boot, beat.sequence) <= (old.boot, old.sequence):
+            return []
+        if beat.leaving:
+            return self._drop(beat, ChangeKind.LEFT, now)
+        was_suspect, member.suspect = member.suspect, False
+        member.beat, member.heard = beat, now
+        if beat.boot != old.boot:
+            return [Change(ChangeKind.RESTARTED, beat.host, beat)]
+        changes = [Change(ChangeKind.RECOVERED, beat.host, beat)] if was_suspect else []
+        if (beat.revision, beat.draining) != (old.revision, old.draining):
+            changes.append(Change(ChangeKind.UPDATED, beat.host, beat))
+        return changes
+
+    def tick(self, now: float) -> list[Change]:
+        """Time passed. Call it every `timing.tick` seconds; if we were held up, that is not held against others."""
+        late = now - self._ticked - 2 * self.timing.tick if self._ticked is not None else 0.0
+        self._ticked = now
+        if self._deaf_since is not None:
+            return []
+        if late > 0:
+            self._forgive(late, now)
+        changes: list[Change] = []
+        for member in list(self._members.values()):
+            silent = now - member.heard
+            if silent >= self.timing.gone_after:
+                changes += self._drop(member.beat, ChangeKind.GONE, now)
+            elif silent >= self.timing.suspect_after and not member.suspect:
+                member.suspect = True
+                changes.append(Change(ChangeKind.SUSPECT, member.beat.host, member.beat))
+        return changes
+
+    def deaf(self, now: float) -> None:
+        """Our connection is lost: nobody's silence counts until `hearing`."""
+        if self._deaf_since is None:
+            self._deaf_since = now
+
+    def hearing(self, now: float) -> None:
+        """Our connection is back."""
+        if self._deaf_since is not None:
+            self._forgive(now - self._deaf_since, now)
+            self._deaf_since = None
+
+    def _forgive(self, seconds: float, now: float) -> None:
+        for member in self._members.values():
+            member.heard = min(now, member.heard + seconds)
+
+    def _meet(self, beat: Beat, now: float) -> list[Change]:
+        boot, until = self._left.get(beat.host, (-1, now))
+        if beat.leaving or (beat.boot <= boot and now < until) or len(self._members) >= _MAX_MEMBERS:
+            return []
+        self._left.pop(beat.host, None)
+        self._members[beat.host] = Member(beat, now)
+        return [Change(ChangeKind.JOINED, beat.host, beat)]
+
+    def _drop(self, beat: Beat, kind: ChangeKind, now: float) -> list[Change]:
+        del self._members[beat.host]
+        if kind is ChangeKind.LEFT:
+            # A beat of that process that was on its way must not bring it back.
+            self._left[beat.host] = (beat.boot, now + self.timing.gone_after)
+            while len(self._left) > _MAX_MEMBERS:
+                del self._left[next(iter(self._left))]
+        return [Change(kind, beat.host, beat)]

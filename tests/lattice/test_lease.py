@@ -1,0 +1,221 @@
+"""Leases: never two holders on any schedule, and real ones in a bucket."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trellis_lattice.bus.connection import Connection
+from trellis_lattice.bus.kv_jetstream import open_bucket
+from trellis_lattice.bus.kv_memory import MemoryBucket
+from trellis_lattice.bus.lease import Lease
+from trellis_lattice.bus.lease_rules import LeaseRecord, LeaseRules, Look, Wait, Write
+
+
+class Store:
+    """One key with revisions."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.value: LeaseRecord | None = None
+        self.newest = 0
+
+    def write(self, record: LeaseRecord | None, expected: int) -> int | None:
+        if expected != self.newest:
+            return None
+        self.revision += 1
+        self.value = record
+        self.newest = self.revision if record is not None else 0
+        return self.revision
+
+
+def step(rules: LeaseRules, store: Store, now: float) -> object:
+    """Does what the rules say, at once."""
+    action = rules.next(now)
+    if isinstance(action, Look):
+        rules.saw(store.newest, store.value, now)
+    elif isinstance(action, Write):
+        revision = store.write(rules.record, action.expected)
+        if revision is None:
+            rules.refused()
+        else:
+            rules.wrote(revision, now)
+    return action
+
+
+def settle(rules: LeaseRules, store: Store, now: float) -> None:
+    for _ in range(5):
+        if isinstance(step(rules, store, now), Wait):
+            return
+    raise AssertionError("does not come to rest")
+
+
+def test_the_first_takes_it_and_renews_it() -> None:
+    store, a, b = Store(), LeaseRules("NA", 1, 1.5), LeaseRules("NB", 1, 1.5)
+    settle(a, store, 0.0)
+    settle(b, store, 0.0)
+    assert (a.held(0.0), b.held(0.0), b.owner) == (True, False, "NA")
+    term = a.term
+    for tenth in range(1, 100):
+        settle(a, store, tenth / 10)
+        settle(b, store, tenth / 10)
+        assert a.held(tenth / 10)
+        assert not b.held(tenth / 10)
+    assert a.term == term
+    assert store.newest > term
+
+
+def test_a_dead_holder_is_replaced_after_its_time_and_not_before() -> None:
+    store, a, b = Store(), LeaseRules("NA", 1, 1.5), LeaseRules("NB", 1, 1.5)
+    settle(a, store, 0.0)
+    now = 0.0
+    while not b.held(now):
+        now += 0.1
+        settle(b, store, now)
+        assert now < 3
+    assert not a.held(now)
+    assert b.term > a.term
+    settle(a, store, now)
+    assert not a.held(now)
+
+
+def test_the_next_process_of_the_same_host_takes_over_at_once() -> None:
+    store, old, new = Store(), LeaseRules("NA", 1, 1.5), LeaseRules("NA", 2, 1.5)
+    settle(old, store, 0.0)
+    settle(new, store, 0.1)
+    assert new.held(0.1)
+    settle(old, store, 0.6)
+    assert not old.held(0.6)
+    settle(new, store, 0.7)
+    assert new.held(0.7)
+
+
+def test_what_was_given_up_is_free_at_once() -> None:
+    store, a, b = Store(), LeaseRules("NA", 1, 1.5), LeaseRules("NB", 1, 1.5)
+    settle(a, store, 0.0)
+    settle(b, store, 0.0)
+    store.write(None, a.revision)
+    a.gave_up()
+    assert not a.held(0.1)
+    settle(b, store, 0.6)
+    assert b.held(0.6)
+
+
+def test_a_holder_that_cannot_write_stops_trusting_in_time() -> None:
+    store, a = Store(), LeaseRules("NA", 1, 1.5)
+    settle(a, store, 0.0)
+    for tenth in range(1, 20):
+        if isinstance(a.next(tenth / 10), Write):
+            a.failed(tenth / 10)
+        assert a.held(tenth / 10) is (tenth < 15)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.floats(0.0, 1.0), st.sampled_from(["do", "do", "do", "lost answer", "lost"])),
+        max_size=60,
+    )
+)
+def test_there_are_never_two_holders(schedule: list[tuple[int, float, str]]) -> None:
+    """Three hosts are run in any order with any pauses; writes and their answers get lost."""
+    store, now = Store(), 0.0
+    hosts = [LeaseRules(f"N{n}", 1, 1.5) for n in range(3)]
+    terms: list[int] = []
+    for index, pause, fate in schedule:
+        now += pause
+        rules = hosts[index]
+        action = rules.next(now)
+        held = rules.held(now)
+        if isinstance(action, Write) and fate != "do":
+            if fate == "lost answer":
+                store.write(rules.record, action.expected)
+            rules.failed(now)
+        else:
+            step(rules, store, now)
+        if rules.held(now) and not held:
+            terms.append(rules.term)
+        assert sum(host.held(now) for host in hosts) <= 1
+    assert terms == sorted(terms)
+
+
+@pytest.mark.parametrize("value", [b"", b"[]", b"{}", b'{"holder":"N","boot":1,"ttl":1e9}', b'{"holder":1}', b"\xff"])
+def test_a_record_that_cannot_be_read_protects_nobody(value: bytes) -> None:
+    assert LeaseRecord.decode(value) is None
+
+
+def test_records_survive_storage() -> None:
+    record = LeaseRecord("NA", 7, 1.5)
+    assert LeaseRecord.decode(record.encode()) == record
+
+
+def soon(seconds: float = 10.0) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+class Heard:
+    """Waits for a lease to be had or lost."""
+
+    def __init__(self) -> None:
+        self.changes: asyncio.Queue[bool] = asyncio.Queue()
+
+    def __call__(self, held: bool) -> None:
+        self.changes.put_nowait(held)
+
+    async def says(self, held: bool) -> None:
+        async with asyncio.timeout(20):
+            assert await self.changes.get() is held
+
+
+@pytest.mark.parametrize("kind", ["memory", "jetstream"])
+async def test_a_lease_goes_from_host_to_host(kind: str, connection: Connection, lattice: str) -> None:
+    if kind == "memory":
+        buckets = [MemoryBucket()] * 3
+    else:
+        buckets = [await open_bucket(connection, f"TRELLIS_{lattice}", deadline=soon()) for _ in range(3)]
+    heard = [Heard() for _ in range(3)]
+    a, b, again = (
+        Lease(buckets[n], "lease.test", holder, boot, ttl=0.6, on_change=heard[n])
+        for n, (holder, boot) in enumerate([("NA", 1), ("NB", 1), ("NB", 2)])
+    )
+    a.start()
+    await heard[0].says(True)
+    b.start()
+    assert a.held
+    await a.aclose()
+    await heard[0].says(False)
+    await heard[1].says(True)
+    assert b.term > a.term
+    again.start()
+    await heard[2].says(True)
+    await heard[1].says(False)
+    assert again.owner == "NB"
+    assert again.term > b.term
+    for lease in (b, again):
+        await lease.aclose()
+        await lease.aclose()
+    assert await buckets[0].get("lease.test", deadline=soon()) is None
+
+
+async def test_a_holder_that_vanishes_is_replaced(connection: Connection, lattice: str, nats_server: str) -> None:
+    from trellis_lattice.bus.connection import ConnectionSettings
+
+    theirs = await Connection.connect(ConnectionSettings(urls=(nats_server,)), timeout=5)
+    first, second = Heard(), Heard()
+    bucket = await open_bucket(theirs, f"TRELLIS_{lattice}", deadline=soon())
+    a = Lease(bucket, "lease.test", "NA", 1, ttl=0.6, on_change=first)
+    b = Lease(
+        await open_bucket(connection, f"TRELLIS_{lattice}", deadline=soon()), "lease.test", "NB", 1, ttl=0.6,
+        on_change=second,
+    )  # fmt: skip
+    a.start()
+    await first.says(True)
+    b.start()
+    await theirs.aclose()
+    await first.says(False)
+    await second.says(True)
+    await a.aclose()
+    await b.aclose()
