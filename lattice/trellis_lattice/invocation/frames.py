@@ -14,6 +14,7 @@ way, which ends the stream: NATS delivers at most once.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
@@ -47,6 +48,8 @@ WINDOW = 256 * 1024
 HEAD_SIZE = 5
 _HEAD = struct.Struct(">BI")
 _MAX_FIELDS = 1000
+_REPLY_SUBJECT = re.compile(r"_INBOX\.[!-)+-=?-~]{1,248}", re.ASCII)
+"""Streams are asked for at reply subjects only, so that a peer cannot make us publish anywhere else."""
 
 
 class Kind(IntEnum):
@@ -200,7 +203,7 @@ class StreamRef:
             raise ValueError("head as bytes, more and host as text")
         if size is not None and (type(size) is not int or size < 0):
             raise ValueError("size as a number of bytes")
-        if more is not None and (not more or len(more) > 256 or any(c in more for c in " \t\r\n*>")):
-            raise ValueError("more as a subject")
+        if more is not None and not _REPLY_SUBJECT.fullmatch(more):
+            raise ValueError("more as a reply subject")
         trailers = None if "trailers" not in wire else parse_fields(wire["trailers"])
         return cls(head, more, host, size, trailers)

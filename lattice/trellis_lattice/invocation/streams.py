@@ -28,8 +28,6 @@ INLINE = 128 * 1024
 """Longest body that is sent within the message it belongs to."""
 MAX_MESSAGE = 16 * 1024 * 1024
 """Most bytes of encoded arguments, or of an encoded result."""
-_REPLY_PREFIX = "_INBOX."
-"""Streams are asked for at reply subjects only, so that a peer cannot make us publish anywhere else."""
 
 
 class Outgoing:
@@ -278,8 +276,6 @@ class StreamHub:
         ref = StreamRef.from_wire(wire)
         if ref.more is None:
             return BytesBody(ref.head, ref.trailers)
-        if not ref.more.startswith(_REPLY_PREFIX):
-            raise ValueError("more as a reply subject")
         incoming = Incoming(self, ref, deadline)
         self.incoming.add(incoming)
         opened(incoming)
