@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import math
+import os
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +40,10 @@ P = Primitive
 relaxed = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=80)
 
 
-async def echo(engine: Engine, type: WitType, values: Any, *, waits: bool = False) -> Any:
+MODES = ("at once", "waits, but has its value", "waits")
+
+
+async def echo(engine: Engine, type: WitType, values: Any, *, mode: str = "at once") -> Any:
     """The values after both ways; what the host function saw must be equal too."""
     seen: list[Any] = []
 
@@ -44,7 +51,12 @@ async def echo(engine: Engine, type: WitType, values: Any, *, waits: bool = Fals
         seen.append(xs)
         return xs
 
-    host = interface("host", {"echo": waiting(remember) if waits else remember})
+    async def remember_later(context: Any, xs: Any) -> Any:
+        await asyncio.sleep(0)
+        return remember(context, xs)
+
+    functions = dict(zip(MODES, (remember, waiting(remember), waiting(remember_later)), strict=True))
+    host = interface("host", {"echo": functions[mode]})
     component = await linked(engine, wasmtime.wat2wasm(echo_text(type)), host)
     direct = await component.call(component.export("", "direct"), [values], None, deadline=soon())
     through = await component.call(component.export("", "through"), [values], None, deadline=soon())
@@ -61,19 +73,21 @@ async def give(engine: Engine, type: WitType, value: Any, flat: str | None = Non
 
 
 @relaxed
-@given(case=typed_values(), waits=st.booleans())
-@example(case=(Option(Option(P.U8)), [None, Some(None), Some(3)]), waits=False)
-@example(case=(Result(Result(None, P.STRING), Option(P.U32)), [Ok(Ok()), Ok(Err("x")), Err(None), Err(1)]), waits=True)
-@example(case=(Flags(tuple(f"f{n}" for n in range(32))), [frozenset({"f31"}), frozenset()]), waits=False)
-@example(case=(ListType(P.U8), [b"", b"\x00\xff", bytes(5000)]), waits=False)
-@example(case=(P.CHAR, ["\0", "\U0010ffff", "é"]), waits=False)
-@example(case=(P.F32, [math.inf, -math.inf, -0.0]), waits=False)
-@example(case=(P.S64, [-(1 << 63), (1 << 63) - 1, -1]), waits=False)
-@example(case=(P.U64, [(1 << 64) - 1]), waits=False)
-async def test_every_type_there_and_back(engine: Engine, case: tuple[WitType, list[Any]], waits: bool) -> None:
+@given(case=typed_values(), mode=st.sampled_from(MODES))
+@example(case=(Option(Option(P.U8)), [None, Some(None), Some(3)]), mode=MODES[0])
+@example(
+    case=(Result(Result(None, P.STRING), Option(P.U32)), [Ok(Ok()), Ok(Err("x")), Err(None), Err(1)]), mode=MODES[2]
+)
+@example(case=(Flags(tuple(f"f{n}" for n in range(32))), [frozenset({"f31"}), frozenset()]), mode=MODES[0])
+@example(case=(ListType(P.U8), [b"", b"\x00\xff", bytes(5000)]), mode=MODES[0])
+@example(case=(P.CHAR, ["\0", "\U0010ffff", "é"]), mode=MODES[0])
+@example(case=(P.F32, [math.inf, -math.inf, -0.0]), mode=MODES[0])
+@example(case=(P.S64, [-(1 << 63), (1 << 63) - 1, -1]), mode=MODES[0])
+@example(case=(P.U64, [(1 << 64) - 1]), mode=MODES[0])
+async def test_every_type_there_and_back(engine: Engine, case: tuple[WitType, list[Any]], mode: str) -> None:
     type, values = case
     expected: Any = bytes(values) if type is P.U8 else values
-    assert await echo(engine, type, expected, waits=waits) == expected
+    assert await echo(engine, type, expected, mode=mode) == expected
 
 
 def test_every_kind_of_type_is_generated() -> None:
@@ -245,3 +259,35 @@ async def test_a_failed_conversion_leaves_a_usable_sandbox(engine: Engine) -> No
         await sandbox.call(direct, [["a", 1]], soon())
     assert await sandbox.call(direct, [["a", "b"]], soon()) == ["a", "b"]
     sandbox.close()
+
+
+async def test_values_leave_nothing_behind(engine: Engine) -> None:
+    """Results of calls, results of host functions, and values that fail half-way."""
+    type = Variant((("rec", _RECORD), ("all", Result(ListType(_RECORD), Option(P.STRING)))))
+    text = "x" * 2000
+    good = [Case("all", Ok([{"a": text, "b": 1}] * 5)), Case("all", Err(text)), Case("rec", {"a": text, "b": None})]
+    bad = [*good, Case("rec", {"a": text, "b": "wrong"})]
+    answers: list[Any] = []
+
+    def answer(context: Any, xs: Any) -> Any:
+        return answers[0]
+
+    component = await linked(engine, wasmtime.wat2wasm(echo_text(type)), interface("host", {"echo": answer}))
+    direct, through = component.export("", "direct"), component.export("", "through")
+
+    async def many(count: int) -> int:
+        for _ in range(count):
+            answers[:] = [good]
+            assert await component.call(direct, [good], None, deadline=soon()) == good
+            assert await component.call(through, [good], None, deadline=soon()) == good
+            with pytest.raises(RequestInvalid):
+                await component.call(direct, [bad], None, deadline=soon())
+            answers[:] = [bad]
+            with pytest.raises(PeerMisbehaved):
+                await component.call(through, [good], None, deadline=soon())
+        gc.collect()
+        return int(Path(f"/proc/{os.getpid()}/statm").read_text().split()[1])
+
+    await many(100)
+    before = await many(200)
+    assert await many(600) - before < 1024  # four megabytes; what is built is thirty

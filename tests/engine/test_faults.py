@@ -9,6 +9,7 @@ import sys
 import textwrap
 
 import pytest
+import wasmtime
 
 from trellis_host.engine import Engine, Limits
 from trellis_lattice.errors import DeadlineExceeded, InvocationFailed
@@ -83,6 +84,60 @@ async def test_a_sandbox_out_of_time_is_closed(engine: Engine) -> None:
     with pytest.raises(DeadlineExceeded):
         await sandbox.call(component.export("", "spin"), [], soon(0.01))
     assert sandbox.closed
+
+
+async def test_an_endless_start_function_is_bounded_by_the_deadline(engine: Engine) -> None:
+    text = """(component
+      (core module $m (func $spin (loop $l (br $l))) (start $spin) (func (export "f")))
+      (core instance $i (instantiate $m))
+      (func (export "f") (canon lift (core func $i "f"))))"""
+    component = (await engine.load(bytes(wasmtime.wat2wasm(text)))).link(lambda wanted, type: None)
+    with pytest.raises(DeadlineExceeded):
+        await component.call(component.export("", "f"), [], None, deadline=soon(0.02))
+    with pytest.raises(DeadlineExceeded):
+        await component.sandbox(None, deadline=soon(0.02))
+    assert engine.stats().in_flight == 0
+
+
+async def test_a_trap_at_instantiation_is_told(engine: Engine) -> None:
+    text = """(component
+      (core module $m (func $no (unreachable)) (start $no) (func (export "f")))
+      (core instance $i (instantiate $m))
+      (func (export "f") (canon lift (core func $i "f"))))"""
+    component = (await engine.load(bytes(wasmtime.wat2wasm(text)))).link(lambda wanted, type: None)
+    with pytest.raises(InvocationFailed, match="unreachable"):
+        await component.call(component.export("", "f"), [], None, deadline=soon())
+    with pytest.raises(InvocationFailed, match="unreachable"):
+        await component.sandbox(None, deadline=soon())
+    assert engine.stats().in_flight == 0
+
+
+async def test_a_host_function_that_recurses_ends_its_call_not_the_process(engine: Engine) -> None:
+    """It runs on the fiber's stack, which is smaller than a thread's."""
+
+    def deeper(value: int) -> int:
+        return max([value], key=lambda one: deeper(one + 1))
+
+    component = await host_calls(engine, look=lambda context, thing: deeper(0))
+    with pytest.raises(RecursionError):
+        await component.call(component.export("", "thing"), [1, 0], Context(), deadline=soon())
+
+
+def test_a_process_that_ends_without_closing_its_engine_ends_quietly() -> None:
+    script = textwrap.dedent("""
+        import asyncio, sys, wasmtime
+        from trellis_host.engine import Engine
+        async def main():
+            global engine, linked, sandbox
+            engine = Engine()
+            linked = (await engine.load(wasmtime.wat2wasm(sys.argv[1]))).link(lambda wanted, type: None)
+            sandbox = await linked.sandbox(None, deadline=asyncio.get_running_loop().time() + 20)
+        asyncio.run(main())
+    """)
+    ended = subprocess.run(
+        [sys.executable, "-c", script, _PEEK], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 _CHILD = """

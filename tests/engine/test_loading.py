@@ -208,7 +208,19 @@ BIG_TABLE = """(component
   (func (export "f") (result u32) (canon lift (core func $i "f"))))"""
 
 
-@pytest.mark.parametrize(("text", "answer"), [(MANY_MEMORIES, 6), (BIG_TABLE, 7)])
+MANY_INSTANCES = """(component
+  (core module $m (func (export "f") (result i32) (i32.const 8)))
+  {} (core instance $i (instantiate $m))
+  (func (export "f") (result u32) (canon lift (core func $i "f"))))""".format("(core instance (instantiate $m)) " * 60)
+MANY_TABLES = """(component
+  (core module $m {} (func (export "f") (result i32) (i32.const 9)))
+  (core instance $i (instantiate $m))
+  (func (export "f") (result u32) (canon lift (core func $i "f"))))""".format("(table 1 funcref) " * 30)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"), [(MANY_MEMORIES, 6), (BIG_TABLE, 7), (MANY_INSTANCES, 8), (MANY_TABLES, 9)]
+)
 async def test_a_component_too_big_for_the_pool_still_runs(
     cached: Callable[[], Engine], text: str, answer: int
 ) -> None:
