@@ -107,6 +107,18 @@ async def test_back_pressure_reaches_the_source() -> None:
     assert source.closed
 
 
+async def test_a_source_is_closed_once_body_and_stream_are_dropped() -> None:
+    world, source = World(), Pipe()
+    source.write(b"abc")
+    body = IncomingBody(source)
+    stream = world.http("[method]incoming-body.stream", body).value
+    body.drop()
+    assert world.stream("[method]input-stream.read", stream, 10) == Ok(b"abc")
+    assert not source.reader_gone
+    stream.drop()
+    assert source.reader_gone
+
+
 def test_body_and_stream_are_given_once() -> None:
     world = World()
     response = world.http("[constructor]outgoing-response", world.http("[constructor]fields"))

@@ -15,7 +15,7 @@ from trellis_host.wasi.pollables import Cell, CellFilled, Pollable
 from trellis_host.wasi.results import FAILED
 from trellis_lattice.errors import TrellisError
 from trellis_lattice.http import HttpRequest, HttpResponse
-from trellis_lattice.streams import EMPTY, Pipe
+from trellis_lattice.streams import EMPTY, ByteStream, Pipe
 from trellis_lattice.wit.values import Case, Err, Ok
 
 __all__ = ["FUTURE_FUNCTIONS", "FUTURE_RESPONSE", "HANDLER_FUNCTIONS", "FutureResponse"]
@@ -24,19 +24,23 @@ _LONGEST = 600.0
 """Seconds; bound of every phase that the component does not bound itself. The invocation's deadline holds anyway."""
 
 
+_DISCARDED = 256 * 1024
+"""Bytes of a request's body that are taken after the request has failed."""
+
+
 class FutureResponse:
     """`future-incoming-response`: filled with `Ok(IncomingResponse)` or `Err(error-code)`."""
 
     __slots__ = ("cell", "taken", "task")
 
-    def __init__(self, cell: Cell, task: asyncio.Task[None]) -> None:
+    def __init__(self, cell: Cell, task: asyncio.Task[None] | None) -> None:
         self.cell = cell
         self.task = task
         self.taken = False
 
 
 def _drop(context: WasiContext, future: FutureResponse) -> None:
-    if not future.taken:
+    if not future.taken and future.task is not None:
         cancel_once(future.task)
 
 
@@ -56,7 +60,7 @@ def _handle(context: WasiContext, request: OutgoingRequest, options: RequestOpti
         granted = settings.grants.allows(scheme, authority)
     if not granted or settings.client is None:
         context.log.emit("warn", "trellis", f"request to {scheme}://{authority} denied: the manifest does not grant it")
-        return _refused(request, "HTTP-request-denied")
+        return Ok(_denied(context, request))
     outgoing = HttpRequest(
         request.method,
         request.path,
@@ -67,6 +71,18 @@ def _handle(context: WasiContext, request: OutgoingRequest, options: RequestOpti
     )
     cell = Cell()
     return Ok(FutureResponse(cell, context.spawn(_exchange(settings.client, outgoing, _timeouts(options), cell))))
+
+
+def _denied(context: WasiContext, request: OutgoingRequest) -> FutureResponse:
+    """Told like any failure of the network, which components know how to handle."""
+    cell, task = Cell(), None
+    cell.fill(Err(Case("HTTP-request-denied")))
+    if request.body is not None:
+        if context.settings.owner is None:
+            request.body.pipe.close_nowait()
+        else:
+            task = context.spawn(_discard(request.body.pipe))
+    return FutureResponse(cell, task)
 
 
 def _refused(request: OutgoingRequest, code: str) -> Err[Case]:
@@ -84,6 +100,15 @@ def _timeouts(options: RequestOptions | None) -> Timeouts:
 
 async def _exchange(client: OutgoingClient, request: HttpRequest, timeouts: Timeouts, cell: Cell) -> None:
     try:
+        await _answer(client, request, timeouts, cell)
+    except asyncio.CancelledError:
+        await request.body.aclose()
+        raise
+    await _discard(request.body)
+
+
+async def _answer(client: OutgoingClient, request: HttpRequest, timeouts: Timeouts, cell: Cell) -> None:
+    try:
         response = await client.send(request, timeouts)
         pipe = Pipe()
         cell.fill(Ok(IncomingResponse(HttpResponse(response.status, response.headers, pipe))))
@@ -92,9 +117,21 @@ async def _exchange(client: OutgoingClient, request: HttpRequest, timeouts: Time
         cell.fill(Err(code_of(error)))
     except Exception as error:
         cell.fill(Err(Case("internal-error", f"{type(error).__name__}: {error}"[:1024])))
+
+
+async def _discard(body: ByteStream) -> None:
+    """Takes a little more of a body nobody wants: a component writes it before it looks at the response.
+
+    StarlingMonkey, for one, gives up altogether when such a write fails. Beyond the limit the writer is told.
+    """
+    try:
+        left = _DISCARDED
+        while left > 0 and (chunk := await body.read(left)):
+            left -= len(chunk)
+    except TrellisError:
+        pass  # the writer gave up as well
     finally:
-        cell.fill(Err(Case("connection-terminated")))
-        await request.body.aclose()
+        await body.aclose()
 
 
 def _subscribe(context: WasiContext, future: FutureResponse) -> Pollable:
