@@ -26,6 +26,8 @@ __all__ = ["INLINE", "MAX_MESSAGE", "Incoming", "Outgoing", "StreamHub"]
 
 INLINE = 128 * 1024
 """Longest body that is sent within the message it belongs to."""
+_PROBE_INTERVAL = 1.0
+"""Seconds without a frame after which a reader asks whether its writer still lives."""
 MAX_MESSAGE = 16 * 1024 * 1024
 """Most bytes of encoded arguments, or of an encoded result."""
 
@@ -192,13 +194,19 @@ class Incoming:
             await self._hub.connection.publish(self._more, frames.credit(grant), reply=self._inbox.subject)
 
     async def _changed(self) -> None:
-        self._wake = asyncio.get_running_loop().create_future()
+        """Waits for the next frame, for `_PROBE_INTERVAL` at most."""
+        loop = asyncio.get_running_loop()
+        self._wake = loop.create_future()
         try:
-            async with asyncio.timeout_at(self._deadline):
+            async with asyncio.timeout_at(min(self._deadline, loop.time() + _PROBE_INTERVAL)):
                 await self._wake
         except TimeoutError:
-            self.fail(DeadlineExceeded("The deadline of the call passed while its stream was read."))
-            await self._hub.try_publish(self._more, frames.cancel())
+            if loop.time() >= self._deadline:
+                self.fail(DeadlineExceeded("The deadline of the call passed while its stream was read."))
+                await self._hub.try_publish(self._more, frames.cancel())
+            elif self._inbox is not None:
+                # If the writer is gone, the server answers this with "no responders".
+                await self._hub.connection.publish(self._more, frames.credit(0), reply=self._inbox.subject)
 
     def _on_message(self, message: Message) -> None:
         try:
