@@ -7,23 +7,32 @@ it asks for changes or somebody forgets the attempt (a new deploy, a host that s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["Attempt", "Failed", "Policy", "Ready", "Verdict", "Waiting", "failed", "judge", "sent"]
+__all__ = ["Attempt", "Failed", "Policy", "Ready", "Verdict", "Waiting", "failed", "judge", "policy_for", "sent"]
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`first` seconds after the first failure, doubled up to `cap`; `pending` is how long a command may take."""
+    """`first` seconds after the first failure, doubled up to `cap`, `limit` attempts in all.
+
+    `pending` is how long a command may take whose work goes on after it was acknowledged, `prompt` any other.
+    """
 
     first: float = 1.0
     cap: float = 30.0
     limit: int = 6
     pending: float = 60.0
+    prompt: float = 5.0
 
     def delay(self, failures: int) -> float:
         return min(self.cap, self.first * 2.0 ** max(0, min(failures, 64) - 1))
+
+
+def policy_for(command: Any, policy: Policy) -> Policy:
+    """The policy with the patience that this command deserves."""
+    return policy if getattr(command, "slow", False) else replace(policy, pending=min(policy.prompt, policy.pending))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+from collections.abc import Mapping
 
 from trellis_lattice.bus.connection import Connection
 from trellis_lattice.bus.jetstream import JetStream
 from trellis_lattice.errors import NotFound, RequestInvalid
 from trellis_wadm.api.messages import StatusReport, status_subject
+from trellis_wadm.catalog import StoredApplication
+from trellis_wadm.planner.result import Plan, StatusType
 
-__all__ = ["StatusBoard"]
+__all__ = ["StatusBoard", "StatusTeller"]
 
 _STREAM = "wadm_status"
+_CONCURRENT = 16
 
 
 class StatusBoard:
@@ -61,3 +66,43 @@ class StatusBoard:
             return None
         except (KeyError, TypeError, ValueError, binascii.Error, RequestInvalid):
             return None
+
+
+class StatusTeller:
+    """Posts the statuses of plans, each only when it differs from what was posted last."""
+
+    def __init__(self, board: StatusBoard, epoch: float) -> None:
+        """`epoch` added to the times of plans gives seconds since 1970."""
+        self._board = board
+        self._epoch = epoch
+        self._posted: dict[str, StatusReport | None] = {}
+
+    async def open(self, *, deadline: float) -> None:
+        await self._board.open(deadline=deadline)
+
+    async def tell(self, plan: Plan, stored: Mapping[str, StoredApplication], *, deadline: float) -> None:
+        """Posts what changed. An application that is not deployed is told so once, if it ever had a status."""
+        limit = asyncio.Semaphore(_CONCURRENT)
+
+        async def post(name: str) -> None:
+            async with limit:
+                if name not in self._posted:
+                    # Somebody else led before: what they said need not be repeated.
+                    self._posted[name] = await self._board.read(name, deadline=deadline)
+                known = self._posted[name]
+                status = plan.applications.get(name)
+                if status is not None:
+                    report = StatusReport.of(status, self._epoch)
+                elif known is None or known.type is StatusType.UNDEPLOYED:
+                    return
+                else:
+                    report = StatusReport.undeployed()
+                if report != known:
+                    await self._board.post(name, report, deadline=deadline)
+                    self._posted[name] = report
+
+        async with asyncio.TaskGroup() as tasks:
+            for name in sorted(self._posted.keys() | stored.keys() | plan.applications.keys()):
+                tasks.create_task(post(name), name=f"status of {name}")
+        for name in self._posted.keys() - stored.keys() - plan.applications.keys():
+            del self._posted[name]

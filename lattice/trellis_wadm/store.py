@@ -15,7 +15,7 @@ from trellis_lattice.bus.kv import Change, KeyValueBucket, Watch, modify
 from trellis_lattice.errors import PeerMisbehaved, TrellisError
 from trellis_wadm.catalog import StoredApplication
 
-__all__ = ["BUCKET", "ManifestMirror", "ManifestStore"]
+__all__ = ["BUCKET", "ManifestMirror", "ManifestStore", "announced_name"]
 
 BUCKET = "wadm_manifests"
 _log = logging.getLogger("trellis.wadm")
@@ -97,6 +97,16 @@ def _names(payload: bytes | None) -> list[str]:
     except ValueError:
         names = []
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def announced_name(payload: bytes) -> str | None:
+    """The application that a `manifest_published` or `manifest_unpublished` event is about."""
+    try:
+        data = json.loads(payload)["data"]
+        name = data["name"] if "name" in data else data["metadata"]["name"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 class ManifestMirror:

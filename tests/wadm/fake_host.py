@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from trellis_lattice import events, subjects
+from trellis_lattice.bus.beats import BeatPublisher, HostStatus
 from trellis_lattice.bus.connection import Connection, ConnectionSettings
 from trellis_lattice.bus.kv import modify
-from trellis_lattice.bus.kv_jetstream import open_bucket
+from trellis_lattice.bus.kv_jetstream import JetStreamBucket, open_bucket
 from trellis_lattice.config import decode_config, encode_config
 from trellis_lattice.control import CtlResponse, component, config, host, link, provider
 from trellis_lattice.control.component import Scale
@@ -21,10 +23,14 @@ from trellis_lattice.events.feed import EventPublisher
 from trellis_lattice.links import ComponentSpec, Link, LinkId, put_link, remove_link
 
 TIMEOUT = 5.0
+_boots = count(1)
 
 
 class FakeHost:
     """Made by `start`; `aclose` says goodbye, `kill` does not."""
+
+    _links: JetStreamBucket
+    _configs: JetStreamBucket
 
     def __init__(self, connection: Connection, lattice: str, id: str, labels: Mapping[str, str]) -> None:
         self.id = id
@@ -34,11 +40,14 @@ class FakeHost:
         self.fail_components: dict[str, str] = {}
         """Component id → the error with which its start fails."""
         self.scales: list[Scale] = []
+        self.asked = 0
+        """How often the inventory was asked for."""
         self._connection = connection
         self._lattice = lattice
         self._server = ControlServer(connection, lattice, id)
         self._events = EventPublisher(connection, lattice, id)
-        self._beats: asyncio.Task[None] | None = None
+        self._boot = next(_boots)
+        self._beats = BeatPublisher(connection, lattice, id, self._boot, self._status)
         self._revision = 0
 
     @classmethod
@@ -67,23 +76,27 @@ class FakeHost:
         self._configs = await open_bucket(self._connection, subjects.config_bucket(self._lattice), deadline=deadline)
         await self._server.start(deadline=deadline)
         await self._publish(events.HostStarted(friendly_name=self.id.lower(), labels=self.labels, version="0.1.0"))
-        self._beats = asyncio.create_task(self._beat(), name=f"beats of {self.id}")
+        self._beats.start()
+
+    def changed(self) -> None:
+        """Something that the host runs changed behind everybody's back."""
+        self._revision += 1
+        self._beats.changed()
 
     async def kill(self) -> None:
         """Ends as a killed process does: nobody is told."""
-        if self._beats is not None:
-            self._beats.cancel()
-            await asyncio.gather(self._beats, return_exceptions=True)
-        await self._server.aclose()
         await self._connection.aclose()
+        await self._beats.aclose()
+        await self._server.aclose()
 
     async def aclose(self) -> None:
         if self._connection.connected:
             await self._publish(events.HostStopped(labels=self.labels))
+            await self._beats.aclose()
         await self.kill()
 
-    async def _beat(self) -> None:
-        raise NotImplementedError
+    def _status(self) -> HostStatus:
+        return HostStatus(self._revision)
 
     async def _publish(self, event: events.Event) -> None:
         await self._events.publish(event)
@@ -92,6 +105,7 @@ class FakeHost:
         return CtlResponse.ok(HostInfo(id=self.id, friendly_name=self.id.lower(), labels=self.labels))
 
     async def _get(self, request: None, subject: object) -> CtlResponse[HostInventory]:
+        self.asked += 1
         return CtlResponse.ok(
             HostInventory(
                 host_id=self.id,

@@ -49,8 +49,8 @@ def applications(draw: st.DrawFn, name: str) -> dict[str, Any]:
         config = [{"name": f"{part}cfg", "properties": values}] if inline else []
         image = draw(st.sampled_from(["file:///1.wasm", "file:///2.wasm"]))
         parts.append(component(part, draw(spreads), *links, image=image, config=config))
-    for part in targets:
-        parts.append(provider(part, *draw(st.lists(spreads, max_size=1)), image=draw(st.sampled_from(["p:1", "p:2"]))))
+    images = st.sampled_from(["p:1", "p:2"])
+    parts += [provider(part, *draw(st.lists(spreads, max_size=1)), image=draw(images)) for part in targets]
     return application(name, *parts)
 
 

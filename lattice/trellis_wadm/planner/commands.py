@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any, ClassVar, assert_never
 
 from trellis_lattice.links import Link
 
@@ -53,6 +53,8 @@ class DeleteLink:
 
 @dataclass(frozen=True, slots=True)
 class StartProvider:
+    slow: ClassVar[bool] = True
+    """The work goes on after the host has acknowledged the command."""
     host: str
     id: str
     image: str
@@ -73,6 +75,8 @@ class ScaleComponent:
     `allow_update` lets the host exchange the image of a running component; `limits` is v1's
     `component_limits`: `max_memory_limit` in bytes, `max_execution_time` in milliseconds.
     """
+
+    slow: ClassVar[bool] = True
 
     host: str
     id: str

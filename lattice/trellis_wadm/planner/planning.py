@@ -160,7 +160,8 @@ class _Pass:
         for step in steps:
             key = step.key
             self._wanted[key] = step.command
-            verdict = backoff.judge(self._observed.attempts.get(key), step.command, self._now, self._policy)
+            policy = backoff.policy_for(step.command, self._policy)
+            verdict = backoff.judge(self._observed.attempts.get(key), step.command, self._now, policy)
             if isinstance(verdict, backoff.Ready) and not step.needs & self._held:
                 self._steps.append(step)
                 self._busy.setdefault(scaler, []).append(f"{_capitalized(describe(step.command))} ({step.reason})")

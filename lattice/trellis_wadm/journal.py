@@ -1,0 +1,72 @@
+"""What became of the commands that were sent, kept for as long as it matters. Synchronous; times are arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trellis_wadm import backoff
+from trellis_wadm.backoff import Attempt, Policy
+from trellis_wadm.planner.commands import Command, ScaleComponent, StartProvider, command_host, command_key
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """Attempts by command key. Forgets whatever no plan asks for any more."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._attempts: dict[str, Attempt] = {}
+        self._apps: dict[str, str | None] = {}
+
+    @property
+    def attempts(self) -> Mapping[str, Attempt]:
+        return dict(self._attempts)
+
+    def sent(self, command: Command, app: str | None, now: float) -> None:
+        """A command goes out."""
+        key = command_key(command)
+        policy = backoff.policy_for(command, self._policy)
+        self._attempts[key] = backoff.sent(self._attempts.get(key), command, now, policy)
+        self._apps[key] = app
+
+    def failed(self, command: Command, error: str, now: float) -> None:
+        """It was refused, or nobody answered."""
+        key = command_key(command)
+        attempt = self._attempts.get(key)
+        if attempt is not None and attempt.command == command:
+            self._attempts[key] = backoff.failed(attempt, error, now)
+
+    def scale_failed(self, host: str, id: str, count: int, error: str, now: float) -> None:
+        """A host reports that a component could not be scaled."""
+        attempt = self._attempts.get(f"component/{host}/{id}")
+        command = attempt.command if attempt else None
+        if attempt and attempt.pending and isinstance(command, ScaleComponent) and command.count == count:
+            self.failed(command, error, now)
+
+    def start_failed(self, host: str, id: str, image: str, error: str, now: float) -> None:
+        """A host reports that a provider could not be started."""
+        attempt = self._attempts.get(f"provider/{host}/{id}")
+        command = attempt.command if attempt else None
+        if attempt and attempt.pending and isinstance(command, StartProvider) and command.image == image:
+            self.failed(command, error, now)
+
+    def keep_only(self, wanted: Mapping[str, Command]) -> None:
+        """Forgets what the world shows already, and what is not asked for any more."""
+        for key in self._attempts.keys() - wanted.keys():
+            self._drop(key)
+
+    def forget_host(self, host: str) -> None:
+        """A host started anew: nothing that was sent to it before counts."""
+        for key, attempt in list(self._attempts.items()):
+            if command_host(attempt.command) == host:
+                self._drop(key)
+
+    def forget_application(self, app: str) -> None:
+        """An application was deployed again: its failures are to be tried anew."""
+        for key in [key for key, owner in self._apps.items() if owner == app and not self._attempts[key].pending]:
+            self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        del self._attempts[key]
+        self._apps.pop(key, None)

@@ -1,0 +1,79 @@
+"""What must survive a change of the leader: which links and configs applications brought, and which hosts there were.
+
+One record in the lattice's own bucket. It is written before anything it names is made, so that nothing is made
+that nobody remembers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from trellis_lattice.bus.kv import KeyValueBucket
+from trellis_wadm.planner.world import LinkKey, Owned
+
+__all__ = ["KEY", "Ledger", "LedgerFile"]
+
+KEY = "wadm.owned"
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """`hosts` are those that were alive when it was last written."""
+
+    owned: Owned = field(default_factory=Owned)
+    hosts: frozenset[str] = frozenset()
+
+    def encode(self) -> bytes:
+        record = {
+            "links": [list(key) for key in sorted(self.owned.links)],
+            "configs": sorted(self.owned.configs),
+            "hosts": sorted(self.hosts),
+        }
+        return json.dumps(record, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Ledger:
+        """What can be read of a record; an unreadable one is empty."""
+        try:
+            record = json.loads(payload)
+        except ValueError:
+            return cls()
+        if not isinstance(record, dict):
+            return cls()
+        links = frozenset(key for item in _list(record.get("links")) if (key := _link_key(item)) is not None)
+        owned = Owned(links, frozenset(_texts(record.get("configs"))))
+        return cls(owned, frozenset(_texts(record.get("hosts"))))
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _texts(value: object) -> Iterable[str]:
+    return [item for item in _list(value) if isinstance(item, str)]
+
+
+def _link_key(item: object) -> LinkKey | None:
+    parts = list(_texts(item))
+    return (parts[0], parts[1], parts[2], parts[3], parts[4]) if len(parts) == 5 else None
+
+
+class LedgerFile:
+    """The record in its bucket. Deadlines are absolute, on the event loop's clock."""
+
+    def __init__(self, bucket: KeyValueBucket) -> None:
+        self._bucket = bucket
+        self._stored: Ledger | None = None
+
+    async def read(self, *, deadline: float) -> Ledger:
+        entry = await self._bucket.get(KEY, deadline=deadline)
+        self._stored = Ledger.decode(entry.value) if entry else None
+        return self._stored or Ledger()
+
+    async def write(self, ledger: Ledger, *, deadline: float) -> None:
+        """Writes it if it differs from what is stored. Only the leader does, so nobody is overwritten."""
+        if ledger != self._stored:
+            await self._bucket.put(KEY, ledger.encode(), deadline=deadline)
+            self._stored = ledger
