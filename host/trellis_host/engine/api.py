@@ -78,7 +78,7 @@ class Limits:
     """Bounds of one invocation. The deadline is given per call."""
 
     memory_bytes: int = 256 * 1024 * 1024
-    """Linear memory of the whole sandbox; `memory.grow` beyond answers -1."""
+    """Size of each linear memory (a component nearly always has one); `memory.grow` beyond answers -1."""
     resources: int = 10_000
     """Host resources alive at one time."""
 
