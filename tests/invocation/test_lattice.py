@@ -438,6 +438,7 @@ async def test_a_dead_owner_is_unavailable_and_not_asked_again(net: Lattice) -> 
     rig, server = await counter_rig(net)
     handle = await rig.call("[constructor]counter", 1)
     await server.connection.aclose()
+    await nobody_listens(await net.connect(), subjects.instance(net.name, handle.owner))
     with pytest.raises(Unavailable) as caught:
         await rig.call("[method]counter.next", handle, instance=handle.owner)
     assert caught.value.fields["reason"] == "owner-gone"
@@ -559,6 +560,17 @@ async def test_frames_that_break_the_protocol_end_the_stream(net: Lattice, frame
     response = await rig.call("handle", HttpRequest("GET", "/", None, None, [], BytesBody(b"")))
     with pytest.raises((PeerMisbehaved, Unavailable)):
         await response.body.read(100)
+
+
+async def nobody_listens(observer: Connection, subject: str) -> None:
+    """Waits until the NATS server has noticed that the last listener is gone."""
+    nobody = asyncio.Event()
+    inbox = observer.inbox(lambda message: nobody.set())
+    async with asyncio.timeout(10):
+        while not nobody.is_set():
+            await observer.publish(subject, b"", reply=inbox.subject)
+            await observer.flush(deadline=soon())
+    inbox.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
