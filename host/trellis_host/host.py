@@ -270,8 +270,11 @@ class Host:
             return {}
 
     def _release(self, value: Any) -> None:
+        """Nobody holds a resource of something on this host any more."""
         for provider in self._workloads.providers:
             provider.runner.release(value)
+        for component in self._workloads.components:
+            component.release(value)
 
     # what control operations see ------------------------------------------------------------------------
 

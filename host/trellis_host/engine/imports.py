@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 from trellis_host.engine import ffi
 from trellis_host.engine.api import HostFunction, HostResource
 from trellis_host.engine.lift import Lift, lifter
-from trellis_host.engine.lower import Lower, Resources, ValueMismatch
+from trellis_host.engine.lower import Resources
+from trellis_host.engine.mismatch import ValueMismatch
 from trellis_host.engine.results import result_lowerer
+from trellis_host.engine.scalars import Lower
 from trellis_lattice.errors import InvocationFailed, PeerMisbehaved
 from trellis_lattice.wit.types import FuncType
 

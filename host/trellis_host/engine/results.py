@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from trellis_host.engine import ffi
-from trellis_host.engine.lower import BoundResource, Lower, Resources, ValueMismatch, lowerer
+from trellis_host.engine.lower import BoundResource, Resources, lowerer
+from trellis_host.engine.mismatch import ValueMismatch
+from trellis_host.engine.scalars import Lower
 from trellis_host.engine.space import SCRATCH, Space
 from trellis_lattice.wit.types import Option, Own, Primitive, Result, WitType
 from trellis_lattice.wit.values import Ok

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from trellis_host.engine import ffi
 from trellis_host.engine.api import Limits
 from trellis_host.engine.imports import SANDBOXES, Pending, drop_left_over
-from trellis_host.engine.lower import ValueMismatch, lower_arguments
+from trellis_host.engine.lower import lower_arguments
+from trellis_host.engine.mismatch import ValueMismatch
 from trellis_host.engine.space import FUNC, INSTANCE, RESULT, Space
 from trellis_lattice.errors import (
     Conflict,
@@ -37,7 +38,8 @@ WORDS = ffi.WORDS
 _poll = ffi.future_poll
 _delete_future = ffi.future_delete
 
-_DEFAULT_LIMITS = Limits()
+_FIRST_EPOCHS = 2
+"""Epochs before a component first gives way: with one, every twentieth call of 100 µs would meet a tick and yield."""
 
 
 class Sandbox(Space):
@@ -59,7 +61,7 @@ class Sandbox(Space):
         self._store = store = ffi.store_new(linked.engine_address, None, None)
         self.ctx = ctx = ffi.store_context(store)
         ffi.store_limiter(store, limits.memory_bytes, -1, -1, -1, -1)
-        ffi.set_epoch_deadline(ctx, 1)
+        ffi.set_epoch_deadline(ctx, _FIRST_EPOCHS)
         ffi.epoch_yields(ctx, 1)
         SANDBOXES[ctx] = self
 

@@ -13,11 +13,11 @@ from typing import Any
 from trellis_host.engine import Component, Export, LinkedComponent
 from trellis_host.engine.api import Limits
 from trellis_host.runtime.imports import InvocationContext
+from trellis_host.runtime.sessions import Sessions, hands_out_or_takes_resources
 from trellis_host.runtime.slots import Slots
 from trellis_host.state import ComponentSpec
 from trellis_host.wasi.context import WasiSettings
 from trellis_host.wasi.http.exchange import start_http
-from trellis_lattice.errors import RequestInvalid
 from trellis_lattice.http import HANDLE_TYPE, INCOMING_HANDLER
 from trellis_lattice.invocation.api import Call
 from trellis_lattice.wit.types import FuncType, InterfaceType
@@ -50,6 +50,8 @@ class RunningComponent:
         self._limits = limits
         self._timeout = timeout
         self._exports: dict[tuple[str, str], tuple[Export, FuncType]] = {}
+        self._sessions = Sessions(linked, limits, self.slots, lambda until: InvocationContext(settings, until))
+        self._in_session: set[Export] = set()
 
     @property
     def has_capacity(self) -> bool:
@@ -73,10 +75,12 @@ class RunningComponent:
 
     async def serve(self, call: Call) -> Any:
         export, type = self._find(call.interface, call.function)
+        if export in self._in_session:
+            return await self._sessions.serve(call, export, self._deadline(call))
         slots = self.slots
         if not slots.try_acquire():
             await slots.acquire(call.deadline)
-        deadline = min(call.deadline, asyncio.get_running_loop().time() + self._timeout)
+        deadline = self._deadline(call)
         context = InvocationContext(self._settings, deadline)
         if type is HANDLE_TYPE:
             return await start_http(
@@ -88,6 +92,17 @@ class RunningComponent:
             context.close()
             slots.release()
 
+    def release(self, value: object) -> None:
+        """Nobody holds this resource of the component any more."""
+        self._sessions.release(value)
+
+    def close(self) -> None:
+        """Ends what still lives."""
+        self._sessions.close()
+
+    def _deadline(self, call: Call) -> float:
+        return min(call.deadline, asyncio.get_running_loop().time() + self._timeout)
+
     def _find(self, interface: str, function: str) -> tuple[Export, FuncType]:
         found = self._exports.get((interface, function))
         if found is None:
@@ -98,11 +113,6 @@ class RunningComponent:
         export = self._linked.export(interface, function)
         if export.interface.partition("@")[0] == INCOMING_HANDLER:
             return export, HANDLE_TYPE
-        if function.startswith("["):
-            raise RequestInvalid(
-                f"{export} of component {self.spec.id!r} belongs to a resource; resources of components cannot be "
-                "used over a link.",
-                remedy="Export plain functions, or offer the resource from a provider.",
-                component=self.spec.id,
-            )
+        if hands_out_or_takes_resources(export.type):
+            self._in_session.add(export)
         return export, export.type

@@ -254,6 +254,7 @@ class Workloads:
                     await service.slots.idle()
             except TimeoutError:
                 _log.warning("Component %s still ran %d invocations when it left", service.spec.id, service.in_flight)
+            service.close()
 
     # changes of shared state --------------------------------------------------------------------------
 

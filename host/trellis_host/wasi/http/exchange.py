@@ -198,7 +198,13 @@ async def start_http(
         _end(running, exchange, context, done, stopping)
         raise stopping from None
     exchange.task = task
-    task.add_done_callback(lambda task: _end(running, exchange, context, done, _outcome(task, exchange)))
+
+    def over(task: asyncio.Task[None]) -> None:
+        if isinstance(request.body, Pipe):  # a task that is cancelled before its first step never closes it
+            request.body.close_nowait()
+        _end(running, exchange, context, done, _outcome(task, exchange))
+
+    task.add_done_callback(over)
     try:
         await exchange.decided()
     except BaseException:
