@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from trellis_host.engine import Engine, Limits, waiting
-from trellis_host.engine.lower import MAX_BYTE_VALUES
+from trellis_host.engine.scalars import MAX_BYTE_VALUES
 from trellis_lattice.errors import PeerMisbehaved, RequestInvalid
 from trellis_lattice.wit.types import (
     Enum,
