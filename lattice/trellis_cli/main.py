@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import sys
 from typing import Any
@@ -72,6 +73,7 @@ def _root_callback() -> Any:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `trellis` script; always leaves by `SystemExit`."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _quieten_logs()
     try:
         code = build()(arguments, prog_name="trellis", standalone_mode=False)
     except typer.TyperException as error:
@@ -84,6 +86,14 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         code = _unexpected(error, arguments)
     sys.exit(int(code) if isinstance(code, int) else ExitCode.OK)
+
+
+def _quieten_logs() -> None:
+    """What libraries log is for hosts; a command says what there is to say itself."""
+    if os.environ.get("TRELLIS_DEBUG"):
+        logging.basicConfig(level=logging.DEBUG)
+    else:
+        logging.getLogger().addHandler(logging.NullHandler())
 
 
 def _usage(error: typer.TyperException, arguments: list[str]) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,3 +59,64 @@ async def trellis(*arguments: str, home: Path, stdin: bytes = b"", env: Mapping[
     assert process.returncode is not None
     assert b"Traceback" not in err, err.decode()
     return Run(process.returncode, out.decode(), err.decode())
+
+
+class Session:
+    """A `trellis` that keeps running. What it says is remembered; a test waits for what it wants to read."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.err = ""
+        self.out = ""
+        self._news = asyncio.Event()
+        self._readers = [
+            asyncio.create_task(self._read(process.stderr, "err")),
+            asyncio.create_task(self._read(process.stdout, "out")),
+        ]
+
+    async def _read(self, stream: asyncio.StreamReader | None, name: str) -> None:
+        assert stream is not None
+        while chunk := await stream.read(4096):
+            setattr(self, name, getattr(self, name) + chunk.decode())
+            self._news.set()
+        self._news.set()
+
+    async def until(self, text: str) -> None:
+        """Waits until it has said `text`, on either stream."""
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                while text not in self.err and text not in self.out:
+                    assert not all(reader.done() for reader in self._readers), f"{text!r} was not said:\n{self.err}"
+                    await self._news.wait()
+                    self._news.clear()
+        except TimeoutError:
+            raise AssertionError(f"{text!r} was not said:\n{self.err}") from None
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """The exit status."""
+        status = await asyncio.wait_for(self.process.wait(), _TIMEOUT)
+        await asyncio.gather(*self._readers)
+        assert "Traceback" not in self.err, self.err
+        return status
+
+
+@asynccontextmanager
+async def session(*arguments: str, home: Path, env: Mapping[str, str] | None = None) -> AsyncIterator[Session]:
+    """Runs `trellis ARGUMENTS`; ends it with SIGTERM if the block has not."""
+    process = await asyncio.create_subprocess_exec(
+        *command(*arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(home, **(env or {})),
+    )
+    running = Session(process)
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await running.ended()

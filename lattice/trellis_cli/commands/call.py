@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,7 @@ from trellis_cli.command import Cli, command
 from trellis_cli.exits import ExitCode
 from trellis_cli.lattice import open_lattice
 from trellis_cli.output import Report
-from trellis_lattice.errors import NotFound, Unavailable
+from trellis_lattice.errors import NotFound
 
 if TYPE_CHECKING:
     from trellis_cli.lattice import Lattice
@@ -65,15 +66,14 @@ async def call(
     return ExitCode.FAILED if refused else ExitCode.OK
 
 
-async def _exports(lattice: Lattice, component: str) -> dict[str, InterfaceType]:
+async def _exports(lattice: Lattice, component: str) -> Mapping[str, InterfaceType]:
     """What the running component exports. Raises `NotFound` listing the components there are."""
-    from trellis_lattice.invocation.describe import ask_description
+    from trellis_lattice.invocation.description import ask_description
 
+    deadline = asyncio.get_running_loop().time() + lattice.timeout
     try:
-        return await ask_description(lattice.client.connection, lattice.name, component, timeout=lattice.timeout)
-    except Unavailable as error:
-        if error.fields.get("reason") != "no-answerer":
-            raise
+        return await ask_description(lattice.client.connection, lattice.name, component, deadline=deadline)
+    except NotFound:
         running = {item.id for host in await lattice.inventories() for item in host.components}
         listed = f"Running: {', '.join(sorted(running))}." if running else "No component runs: trellis app deploy FILE."
         raise NotFound(f"No host of lattice `{lattice.name}` runs a component `{component}`.", remedy=listed) from None

@@ -71,9 +71,19 @@ def up(
         start_timeout=cli.settings.patience(60.0),
         manifests=tuple(path.absolute() for path in wadm_manifest or ()),
     )
+    _check_manifests(settings)
     if detach:
         return _detached(cli, settings)
     return asyncio.run(_foreground(cli, settings))
+
+
+def _check_manifests(settings: UpSettings) -> None:
+    """A manifest that cannot be deployed is said before anything starts."""
+    if settings.manifests:
+        from trellis_cli.manifests import read_source, sound_manifests
+
+        for path in settings.manifests:
+            sound_manifests(read_source(str(path)))
 
 
 def _detached(cli: Cli, settings: UpSettings) -> ExitCode | None:
@@ -138,34 +148,18 @@ class _Signals:
 
 
 async def _work(cli: Cli, supervisor: Supervisor, view: View) -> None:
-    from trellis_cli.up.view import follow
+    from trellis_cli.up.beside import Beside
+    from trellis_cli.up.groups import leading_error
 
-    settings = supervisor.settings
-    async with asyncio.TaskGroup() as group:
-        followers = [
-            group.create_task(follow(state.name, settings.logs / f"{state.name}.log", view))
-            for state in supervisor.hosts
-        ]
-        try:
-            await supervisor.run(lambda: _ready(cli, supervisor, view, group))
-        finally:
-            for follower in followers:
-                follower.cancel()
-
-
-def _ready(cli: Cli, supervisor: Supervisor, view: View, group: asyncio.TaskGroup) -> None:
-    settings = supervisor.settings
-    ending = "Ctrl-C stops it."
-    view.ready(f"Lattice `{settings.lattice}` is up at {supervisor.nats_url} with {settings.hosts} host(s). {ending}")
-    data = {
-        "lattice": settings.lattice,
-        "nats_url": supervisor.nats_url,
-        "data_dir": str(settings.data_dir),
-        "hosts": [
-            {"name": h.name, "id": h.id, "friendly_name": h.friendly_name, "pid": h.pid} for h in supervisor.hosts
-        ],
-    }
-    cli.terminal.emit(Report(data, names=[host.id for host in supervisor.hosts]))
+    try:
+        async with asyncio.TaskGroup() as group:
+            beside = Beside(cli.terminal, supervisor, view, group)
+            try:
+                await supervisor.run(beside.begin)
+            finally:
+                beside.end()
+    except BaseExceptionGroup as error:
+        raise leading_error(error) from None
 
 
 def down(cli: Cli, data_dir: DataDir = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from trellis_cli.hosting.identity import load_identity
@@ -11,6 +12,7 @@ from trellis_cli.lattice import connection_settings
 from trellis_cli.up.channel import SupervisorChannel
 from trellis_host.host import Host
 from trellis_host.settings import HostSettings
+from trellis_wadm.reconciler import ReconcilerService
 
 if TYPE_CHECKING:
     from trellis_provider_sdk import Listeners
@@ -54,7 +56,9 @@ def _host(options: HostOptions) -> Host:
         labels=options.labels,
         stop_grace=DRAIN_GRACE,
     )
-    return Host(settings, listeners=_listeners(options))
+    # Two processes of one host are told apart by when they started: the later one takes over what the first held.
+    reconciler = ReconcilerService(options.lattice, identity.key.id, boot=time.time_ns() // 1_000_000)
+    return Host(settings, listeners=_listeners(options), services=[reconciler])
 
 
 def _listeners(options: HostOptions) -> Listeners | None:

@@ -17,11 +17,12 @@ from typing import Protocol
 from trellis_cli.up import record
 from trellis_cli.up.backoff import RestartPolicy
 from trellis_cli.up.children import Child, tail
+from trellis_cli.up.groups import leading_error
 from trellis_cli.up.listeners import ListenerBroker
 from trellis_cli.up.nats import NatsKeeper
 from trellis_cli.up.record import HostRecord, Process, UpRecord
 from trellis_cli.up.settings import HostCommand, UpSettings, child_environment, host_command, host_names
-from trellis_lattice.errors import DeadlineExceeded, TrellisError, Unavailable
+from trellis_lattice.errors import DeadlineExceeded, Unavailable
 
 __all__ = ["HostState", "Supervisor", "Watcher"]
 
@@ -112,7 +113,7 @@ class Supervisor:
                     remedy=f"Their logs are in {self.settings.logs}.",
                 )
         except BaseExceptionGroup as group_error:
-            raise _reason(group_error) from None
+            raise leading_error(group_error) from None
 
     async def _until_ready(self) -> None:
         try:
@@ -204,19 +205,6 @@ class Supervisor:
         ended = await end_processes([host.process for host in before.hosts], grace=5.0)
         if ended:
             self._watcher.say(f"Ended {ended} host(s) left behind by a `trellis up` that was killed.")
-
-
-def _reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error to show: our own first, and never a group."""
-    flat: list[BaseException] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop()
-        if isinstance(error, BaseExceptionGroup):
-            pending += error.exceptions
-        else:
-            flat.append(error)
-    return next((error for error in flat if isinstance(error, TrellisError)), flat[0])
 
 
 def _ending(status: int) -> str:

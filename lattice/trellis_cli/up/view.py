@@ -99,7 +99,7 @@ class LiveView:
     def _draw(self) -> None:
         from rich.text import Text
 
-        self._live.update(Text.from_ansi(overview_text(self._overview, self._terminal.style)))
+        self._live.update(Text.from_ansi(overview_text(self._overview, self._terminal.style)), refresh=True)
 
     def _print(self, text: str) -> None:
         from rich.text import Text
@@ -118,7 +118,7 @@ def open_view(terminal: Terminal, lattice: str) -> Iterator[View]:
 
     console = Console(file=terminal.err, no_color=not terminal.style.enabled, highlight=False)
     with Live(
-        console=console, refresh_per_second=8, transient=False, redirect_stdout=False, redirect_stderr=False
+        console=console, auto_refresh=False, transient=False, redirect_stdout=False, redirect_stderr=False
     ) as live:
         yield LiveView(terminal, live, lattice)
 
