@@ -151,7 +151,14 @@ def _probe_at(file: HostFile) -> float:
 def _host(file: HostFile) -> Host:
     inventory = file.inventory
     if inventory is None:
-        return Host(file.id, live=file.live, known=False, since=file.since)
+        return Host(
+            file.id,
+            live=file.live,
+            known=False,
+            cordoned=file.cordoned,
+            draining=file.draining or file.beat_draining,
+            since=file.since,
+        )
     components = {
         c.id: RunningComponent(c.id, c.image_ref, c.max_instances, dict(c.annotations or {}))
         for c in inventory.components

@@ -70,9 +70,9 @@ def link(
     return {"type": "link", "properties": properties}
 
 
-def http(target: str, address: str, config: str = "listen", **more: str) -> dict[str, Any]:
+def http(target: str, address: str, config: str = "listen", *, name: str | None = None, **more: str) -> dict[str, Any]:
     """A link that makes an HTTP server listen."""
-    return link(target, "wasi:http", ["incoming-handler"], source={config: {"address": address, **more}})
+    return link(target, "wasi:http", ["incoming-handler"], name=name, source={config: {"address": address, **more}})
 
 
 def configs(entries: Mapping[str, Mapping[str, str] | None]) -> list[dict[str, Any]]:

@@ -64,16 +64,22 @@ def _merged(entries: Iterable[ConfigEntry]) -> dict[str, str]:
 def listener_of(
     app: str, component: str, place: Path, provider: Mapping[str, str], link: Mapping[str, str], complete: bool = True
 ) -> Listener | None:
-    """The route that these settings open; None if its address stands in a config we cannot see."""
-    mode = provider.get("routing_mode", "address")
-    address = link.get("address") or provider.get("default_address")
+    """The route that these settings open; None if its address stands where we cannot see it."""
+    provider, link = _lowered(provider), _lowered(link)
+    address = link.get("address")
+    if address is None and "port" in link:
+        address = f"127.0.0.1:{link['port'].strip()}"
     if address is None:
-        if not complete:
+        if not complete or "config_json" in link or "config_b64" in link:
             return None
-        address = DEFAULT_ADDRESS
-    path = link.get("path", "") if mode != "host" else ""
-    host = link.get("host", "") if mode != "path" else ""
-    return Listener(app, component, address.strip().lower(), path, host.lower(), place)
+        address = provider.get("default_address", DEFAULT_ADDRESS)
+    host = link.get("host", "").strip().lower()
+    return Listener(app, component, address.strip().lower(), link.get("path", ""), host, place)
+
+
+def _lowered(settings: Mapping[str, str]) -> dict[str, str]:
+    """The HTTP server does not tell upper from lower case in keys."""
+    return {key.lower(): value for key, value in settings.items()}
 
 
 def port_of(address: str) -> tuple[str, str]:

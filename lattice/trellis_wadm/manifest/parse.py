@@ -44,6 +44,9 @@ def parse_data(data: Any) -> Parsed:
 def _parse(document: Document) -> Parsed:
     found = list(document.findings)
     manifest: Manifest | None = None
+    if document.data is None and not found:
+        remedy = "Expected an OAM application."
+        found.append(document.finding(Level.ERROR, "empty", (), "The manifest is empty.", remedy))
     if document.data is not None:
         try:
             manifest = Manifest.model_validate(document.data)
