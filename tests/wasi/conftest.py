@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_asyncio
 
 from tests.fixtures import components
 from tests.wasi.world import World
+from tools.build import BUILD
 from trellis_host.engine import Engine, EngineSettings, LinkedComponent
 from trellis_host.engine.api import Limits
 from trellis_host.wasi import WasiImports, start_http
@@ -72,14 +72,10 @@ class Subject:
             waiter.set_result(None)
 
 
-@pytest.fixture(scope="session")
-def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("wasi-code")
-
-
 @pytest_asyncio.fixture
-async def engine(engine_cache: Path) -> AsyncIterator[Engine]:
-    engine = Engine(EngineSettings(max_in_flight=64, cache_dir=engine_cache))
+async def engine() -> AsyncIterator[Engine]:
+    # compiling a Python component takes seconds, so its code is kept between runs
+    engine = Engine(EngineSettings(max_in_flight=64, cache_dir=BUILD / "test-code"))
     yield engine
     await engine.aclose()
 

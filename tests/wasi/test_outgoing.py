@@ -218,7 +218,7 @@ async def test_a_server_that_stops_sending_fails_the_body(
     world.http("[method]outgoing-request.set-scheme", request, Case("HTTP"))
     world.http("[method]outgoing-request.set-authority", request, f"127.0.0.1:{server.port}")
     options = world.http("[constructor]request-options")
-    world.http("[method]request-options.set-between-bytes-timeout", options, 20_000_000)
+    world.http("[method]request-options.set-between-bytes-timeout", options, 200_000_000)
     future = world.call("wasi:http/outgoing-handler", "handle", request, options).value
     pollable = world.http("[method]future-incoming-response.subscribe", future)
     await finished(world.call("wasi:io/poll", "[method]pollable.block", pollable))
