@@ -10,6 +10,8 @@ __all__ = ["format_traceparent", "parse_traceparent"]
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _MAX_TRACESTATE = 512
+_KNOWN_FLAGS = 0x03
+"""Sampled, and (level 2 of the standard) random trace id."""
 
 
 def parse_traceparent(traceparent: str | None, tracestate: str | None = None) -> SpanContext | None:
@@ -21,7 +23,7 @@ def parse_traceparent(traceparent: str | None, tracestate: str | None = None) ->
     if version == "ff" or (version == "00" and rest):
         return None
     state = TraceState.from_header([tracestate]) if tracestate and len(tracestate) <= _MAX_TRACESTATE else None
-    context = SpanContext(int(trace, 16), int(span, 16), True, TraceFlags(int(flags, 16) & 1), state)
+    context = SpanContext(int(trace, 16), int(span, 16), True, TraceFlags(int(flags, 16) & _KNOWN_FLAGS), state)
     return context if context.is_valid else None
 
 
