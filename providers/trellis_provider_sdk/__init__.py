@@ -3,7 +3,6 @@
 from trellis_lattice.streams import ByteStream
 from trellis_lattice.wit.values import Err, Ok, Some
 
-from .context import HostContext, Shared
 from .declare import constructor, function, method, provides, static
 from .listeners import BoundListeners, Listeners
 from .provider import CurrentCall, Health, Provider, ProviderContext, ProviderLink, current_call
@@ -33,7 +32,6 @@ __all__ = [
     "CurrentCall",
     "Err",
     "Health",
-    "HostContext",
     "Listeners",
     "NamedResource",
     "Ok",
@@ -43,7 +41,6 @@ __all__ = [
     "ProviderLink",
     "ProviderRunner",
     "Resource",
-    "Shared",
     "Some",
     "VariantCase",
     "char",

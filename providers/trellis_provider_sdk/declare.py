@@ -139,9 +139,10 @@ def _has_marks(base: type[Any]) -> bool:
 
 
 def _is_function(base: type[Any], name: str, item: object) -> bool:
-    """Public async methods are functions, unless they are steps of a provider's life (set by a base)."""
-    inherited = any(hasattr(parent, name) for parent in base.__mro__[1:])
-    return inspect.iscoroutinefunction(item) and not name.startswith("_") and not inherited
+    """Public async methods are, but for the steps of a provider's life, and what an abstract base leaves open."""
+    if name.startswith("_") or not inspect.iscoroutinefunction(item) or getattr(item, "__isabstractmethod__", False):
+        return False
+    return not any(hasattr(parent, name) for parent in base.__mro__[1:])
 
 
 def _declared(cls: type[Any], base: type[Any], python_name: str, item: Any, mark: _Mark) -> Declared:

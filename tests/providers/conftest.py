@@ -13,7 +13,8 @@ from trellis_lattice.errors import Unavailable
 from trellis_lattice.http import HttpRequest, HttpResponse
 from trellis_lattice.invocation.api import Call
 from trellis_lattice.tracing import Tracing
-from trellis_provider_sdk import HostContext, ProviderLink, ProviderRunner, Shared
+from trellis_provider_sdk import ProviderLink, ProviderRunner
+from trellis_provider_sdk.testing import FakeContext, Shared
 from trellis_providers.http_server import Bounds, HttpServer, Ingress
 
 Component = Callable[[HttpRequest], Awaitable[object]]
@@ -119,10 +120,10 @@ class Server:
         self.bounds = bounds
 
     async def provider(self, id: str = "app-http", **config: str) -> ProviderRunner:
-        context = HostContext(
+        context = FakeContext(
             id,
-            "default",
             self.components,
+            "default",
             {"default_address": "127.0.0.1:0", **config},
             self.common,
             tracing=self.tracing,

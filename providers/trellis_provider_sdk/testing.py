@@ -1,4 +1,4 @@
-"""The context that a host, or a test, gives to the providers it runs."""
+"""For tests of providers: a context with everything given and nothing of a host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trellis_lattice.wit.types import FuncType
 
 from .listeners import BoundListeners, Listeners
 
-__all__ = ["HostContext", "Shared"]
+__all__ = ["FakeContext", "Shared"]
 
 S = TypeVar("S")
 
@@ -35,12 +35,12 @@ class Shared:
 
 
 @dataclass(slots=True)
-class HostContext:
-    """A `ProviderContext`. `common` and `listeners` are the same objects for all providers of one host."""
+class FakeContext:
+    """A `ProviderContext` for tests. `common` and `listeners` are the same objects for all providers of one host."""
 
     provider_id: str
-    lattice: str
     invoker: Invoker
+    lattice: str = "default"
     config: Mapping[str, str] = field(default_factory=dict)
     common: Shared = field(default_factory=Shared)
     listeners: Listeners = field(default_factory=BoundListeners)
