@@ -6,10 +6,15 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.fixtures import components
 from tests.wasi.conftest import Subject
 from tests.wasi.world import World
+from tools.build import BUILD
+from trellis_host.engine import Engine, EngineSettings
+from trellis_host.wasi import WasiImports
 from trellis_lattice.errors import DeadlineExceeded, InvocationFailed, TrellisError, Unavailable
 from trellis_lattice.streams import BytesBody, Pipe, read_all
 
@@ -53,6 +58,38 @@ async def test_a_large_body_passes_in_bounded_pieces(cases: Subject, owner: asyn
     assert response.body.room + 64 * 1024 >= response.body.capacity
     assert await read_all(response.body, len(data)) == data
     await cases.ended(1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    pieces=st.lists(st.binary(max_size=20_000), max_size=12),
+    capacity=st.integers(1, 70_000),
+    reads=st.integers(1, 70_000),
+)
+def test_whatever_goes_in_comes_out(pieces: list[bytes], capacity: int, reads: int) -> None:
+    asyncio.run(_echoed(pieces, capacity, reads))
+
+
+async def _echoed(pieces: list[bytes], capacity: int, reads: int) -> None:
+    upload, received = Pipe(capacity), b""
+
+    async def feed() -> None:
+        for piece in pieces:
+            await upload.drain()
+            upload.write(piece)
+        upload.end()
+
+    engine = Engine(EngineSettings(max_in_flight=4, cache_dir=BUILD / "test-code"))
+    async with asyncio.TaskGroup() as group:
+        subject = Subject((await engine.load(components.http_cases())).link(WasiImports()))
+        group.create_task(feed())
+        response = await subject.request(World(group), "/echo", upload)
+        while chunk := await response.body.read(reads):
+            assert len(chunk) <= reads
+            received += chunk
+        await subject.ended(1)
+    await engine.aclose()
+    assert received == b"".join(pieces)
 
 
 async def test_a_reader_that_is_slow_stops_the_component(probe: Subject, owner: asyncio.TaskGroup) -> None:

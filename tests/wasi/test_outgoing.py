@@ -7,11 +7,15 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import h11
+import pytest
 import pytest_asyncio
 
 from tests.wasi.conftest import Subject
 from tests.wasi.world import World, finished
-from trellis_host.wasi import HttpClient, HttpGrants
+from trellis_host.wasi import HttpClient, HttpGrants, Timeouts
+from trellis_host.wasi.http.error_codes import code_of
+from trellis_lattice.errors import TrellisError
+from trellis_lattice.http import HttpRequest
 from trellis_lattice.streams import Pipe, read_all
 from trellis_lattice.wit.values import Case, Err, Ok
 
@@ -230,6 +234,43 @@ async def test_a_server_that_stops_sending_fails_the_body(
     failed = await finished(world.stream("[method]input-stream.blocking-read", stream, 100))
     assert world.http("http-error-code", failed.value.value) == Case("connection-read-timeout")
     world.context.close()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "answer", "code"),
+    [
+        ("https", b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n", "TLS-protocol-error"),
+        ("http", b"nonsense\r\n\r\n", "HTTP-protocol-error"),
+        ("http", b"HTTP/1.1 200 OK\r\n", "HTTP-response-incomplete"),
+    ],
+)
+async def test_what_a_broken_server_is_called(scheme: str, answer: bytes, code: str, client: HttpClient) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        writer.write(answer)
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    with pytest.raises(TrellisError) as caught:
+        await client.send(HttpRequest("GET", "/", scheme, f"127.0.0.1:{port}"), Timeouts(5, 5, 5))
+    assert code_of(caught.value) == Case(code)
+    listener.close()
+    await listener.wait_closed()
+
+
+async def test_a_body_that_ends_too_early_is_an_error(server: Server, client: HttpClient) -> None:
+    async def short(peer: Peer) -> None:
+        await peer.body()
+        await peer.send(h11.Response(status_code=200, headers=[(b"content-length", b"10")]), h11.Data(data=b"12345"))
+
+    server.answer = short
+    request = HttpRequest("GET", "/", "http", f"127.0.0.1:{server.port}")
+    response = await client.send(request, Timeouts(5, 5, 5))
+    with pytest.raises(TrellisError) as caught:
+        await read_all(response.body, 100)
+    assert code_of(caught.value) == Case("HTTP-response-incomplete")
+    await response.body.aclose()
 
 
 async def test_the_client_follows_nothing_and_keeps_nothing(

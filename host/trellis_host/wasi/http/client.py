@@ -152,10 +152,15 @@ def _translated(error: httpx.HTTPError) -> TrellisError:
     """The one place where httpx's exceptions become Trellis errors."""
     import httpx
 
-    return http_failure(_code(error, httpx), f"The request failed: {error or type(error).__name__}.")
+    if isinstance(error, httpx.RemoteProtocolError):
+        early = "disconnected" in str(error) or "closed connection" in str(error)
+        code = "HTTP-response-incomplete" if early else "HTTP-protocol-error"
+    else:
+        code = _code(error)
+    return http_failure(code, f"The request failed: {error or type(error).__name__}.")
 
 
-def _code(error: httpx.HTTPError, httpx: object) -> str:
+def _code(error: httpx.HTTPError) -> str:
     for cause in _causes(error):
         if isinstance(cause, socket.gaierror):
             return "DNS-error"
@@ -177,7 +182,6 @@ _BY_NAME = {
     "ReadError": "connection-terminated",
     "WriteError": "connection-terminated",
     "CloseError": "connection-terminated",
-    "RemoteProtocolError": "HTTP-response-incomplete",
 }
 
 
