@@ -132,7 +132,8 @@ class Launcher:
             if link is None:
                 continue
             for offered_name, offered in (await self._offered(link.target)).items():
-                if offered_name and InterfaceName.parse(offered_name).answers(interface):
+                # some toolchains export an instance with a plain name beside their interfaces; nobody can import it
+                if ":" in offered_name and InterfaceName.parse(offered_name).answers(interface):
                     found = differences(wanted, offered)
                     if found:
                         raise _mismatch(component, name, link.target, found)
