@@ -2,7 +2,9 @@
 
 A command that was sent is *pending* until the world shows what it asked for, a failure is reported, or its
 time is up. Failures wait longer each time; after `limit` of them the command has failed for good, until what
-it asks for changes or somebody forgets the attempt (a new deploy, a host that started anew).
+it asks for changes or somebody forgets the attempt (a new deploy, a host that started anew). What succeeded is
+remembered for a while too: if it has to be done again before it has lasted, that counts as a failure, so that
+nothing is started, ended and started for ever.
 """
 
 from __future__ import annotations
@@ -10,7 +12,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["Attempt", "Failed", "Policy", "Ready", "Verdict", "Waiting", "failed", "judge", "policy_for", "sent"]
+__all__ = [
+    "Attempt",
+    "Failed",
+    "Policy",
+    "Ready",
+    "Verdict",
+    "Waiting",
+    "failed",
+    "judge",
+    "policy_for",
+    "sent",
+    "settled",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +39,8 @@ class Policy:
     limit: int = 6
     pending: float = 60.0
     prompt: float = 5.0
+    lasting: float = 30.0
+    """Seconds that what was done must last to count as done."""
 
     def delay(self, failures: int) -> float:
         return min(self.cap, self.first * 2.0 ** max(0, min(failures, 64) - 1))
@@ -45,6 +61,8 @@ class Attempt:
     pending: bool
     error: str | None = None
     since: float = 0.0
+    settled: bool = False
+    """It succeeded at `at`; whether it lasts is to be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +115,12 @@ def sent(attempt: Attempt | None, command: Any, now: float, policy: Policy) -> A
     if attempt.pending:
         attempt = failed(attempt, f"nothing happened within {policy.pending:g} s", now)
     return Attempt(command, attempt.failures, now, True, attempt.error, attempt.since)
+
+
+def settled(attempt: Attempt, now: float) -> Attempt:
+    """The attempt after the world showed what it asked for: should it be needed again soon, it did not last."""
+    error = "it was done, but did not last"
+    return Attempt(attempt.command, attempt.failures + 1, now, False, error, now, settled=True)
 
 
 def failed(attempt: Attempt, error: str, now: float) -> Attempt:

@@ -51,10 +51,15 @@ class Journal:
         if attempt and attempt.pending and isinstance(command, StartProvider) and command.image == image:
             self.failed(command, error, now)
 
-    def keep_only(self, wanted: Mapping[str, Command]) -> None:
-        """Forgets what the world shows already, and what is not asked for any more."""
-        for key in self._attempts.keys() - wanted.keys():
-            self._drop(key)
+    def keep_only(self, wanted: Mapping[str, Command], now: float) -> None:
+        """Notes what the world shows by now, and forgets that once it has lasted."""
+        for key, attempt in list(self._attempts.items()):
+            if key in wanted:
+                continue
+            if attempt.pending:
+                self._attempts[key] = backoff.settled(attempt, now)
+            elif not attempt.settled or now - attempt.at >= self._policy.lasting:
+                self._drop(key)
 
     def forget_host(self, host: str) -> None:
         """A host started anew: nothing that was sent to it before counts."""

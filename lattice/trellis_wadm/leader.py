@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -21,7 +22,7 @@ from trellis_lattice.bus.membership import Change as MemberChange
 from trellis_lattice.bus.membership import ChangeKind
 from trellis_lattice.client import LatticeClient
 from trellis_lattice.config import decode_config
-from trellis_lattice.errors import DeadlineExceeded, PeerMisbehaved, TrellisError, Unavailable
+from trellis_lattice.errors import Conflict, DeadlineExceeded, NotFound, PeerMisbehaved, TrellisError, Unavailable
 from trellis_lattice.events import (
     ComponentScaleFailed,
     HostHeartbeat,
@@ -38,7 +39,7 @@ from trellis_wadm.executor import Executor
 from trellis_wadm.journal import Journal
 from trellis_wadm.ledger import Ledger, LedgerFile
 from trellis_wadm.picture import Picture
-from trellis_wadm.planner import Desired, Observed, Owned, Plan, desired_of, plan
+from trellis_wadm.planner import Desired, Observed, Owned, Plan, command_host, desired_of, plan
 from trellis_wadm.planner.result import Step
 from trellis_wadm.planner.world import SinceKey
 from trellis_wadm.store import BUCKET, ManifestMirror, announced_name
@@ -55,6 +56,8 @@ FIRST_PING = 0.2
 """Seconds that the hosts known from before have to answer when a leader begins."""
 FIRST_QUIET = 0.06
 """Seconds without another answer after which the first leader of a lattice believes that it knows all hosts."""
+RETURN = 2.5
+"""Seconds that hosts have to come back after NATS was away."""
 _OPEN_TIMEOUT = 5.0
 _ASK_TIMEOUT = 1.0
 _WRITE_TIMEOUT = 2.0
@@ -73,14 +76,19 @@ class Leader:
         *,
         may_act: Callable[[], bool] = lambda: True,
         tick: float = TICK,
+        trust_after: float = -math.inf,
     ) -> None:
-        """`may_act` is asked before every command: whether nobody else leads by now."""
+        """`may_act` is asked before every command: whether nobody else leads by now.
+
+        Until `trust_after` a host that does not answer may not have come back yet from an outage of NATS.
+        """
         self._connection = connection
         self._lattice = lattice
         self._host_id = host_id
         self._client = client
         self._policy = policy
         self._tick = tick
+        self._trust_after = trust_after
         self._journal = Journal(policy)
         self._executor = Executor(client, may_act)
         self._picture = Picture(self._wake_up)
@@ -103,7 +111,7 @@ class Leader:
             await listen(self._connection, self._lattice, self._on_event),
         ]
         members = MembershipWatcher(self._connection, self._lattice, self._on_member)
-        forget = self._connection.listen(lambda up: self._wake_up("the connection is back") if up else None)
+        forget = self._connection.listen(self._connection_changed)
         try:
             await members.start()
             await self._begin(loop.time() + _OPEN_TIMEOUT)
@@ -147,14 +155,22 @@ class Leader:
         ledger = await self._ledger.read(deadline=deadline)
         self._owned = ledger.owned
         expect = {self._host_id, *ledger.hosts} if ledger.hosts else ()
-        for info in await self._client.hosts(timeout=FIRST_PING, expect=expect, quiet=FIRST_QUIET):
-            self._picture.found_host(info.id, self._now())
+        while True:
+            for info in await self._client.hosts(timeout=FIRST_PING, expect=expect, quiet=FIRST_QUIET):
+                self._picture.found_host(info.id, self._now())
+            if self._now() >= self._trust_after or self._picture.hosts.keys() >= set(expect):
+                break
         await self._ask_hosts()
 
     # What is heard
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def _connection_changed(self, connected: bool) -> None:
+        if connected:
+            self._trust_after = self._now() + RETURN
+            self._wake_up("the connection is back")
 
     def _wake_up(self, reason: str) -> None:
         _log.debug("A pass is due: %s", reason)
@@ -243,7 +259,7 @@ class Leader:
             found = self._plan()
             await self._remember(found)
             await self._executor.run(found, self._before, self._after)
-            self._journal.keep_only(found.wanted)
+            self._journal.keep_only(found.wanted, self._now())
             self._since, self._wake_at = found.since, found.wake_at
             await self._teller.tell(found, self._mirror.applications, deadline=self._now() + _WRITE_TIMEOUT)
             self.passes += 1
@@ -275,8 +291,9 @@ class Leader:
         try:
             inventory = await self._client.inventory(id, timeout=_ASK_TIMEOUT)
         except (Unavailable, DeadlineExceeded) as error:
-            if self._connection.connected:
-                self._picture.no_answer(id, error.fields.get("reason") == "no-host", self._now())
+            now = self._now()
+            if self._connection.connected and now >= self._trust_after:
+                self._picture.no_answer(id, error.fields.get("reason") == "no-host", now)
         except (PeerMisbehaved, TrellisError) as error:
             _log.warning("The inventory of host %s cannot be read: %s", id, error)
         else:
@@ -297,3 +314,7 @@ class Leader:
             _log.warning("%s failed: %s", step.key, error)
             self._journal.failed(step.command, str(error), self._now())
             self._wake_up(f"{step.key} failed")
+            host = command_host(step.command)
+            if host is not None and isinstance(error, Unavailable | DeadlineExceeded | Conflict | NotFound):
+                # It is not as we think it is: gone, or running something else.
+                self._picture.touch(host, f"host {host} refused a command")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 
 from trellis_lattice import subjects
 from trellis_lattice.bus.connection import Connection
@@ -17,7 +18,7 @@ from trellis_lattice.client import LatticeClient
 from trellis_lattice.errors import TrellisError
 from trellis_wadm.api.server import WadmServer
 from trellis_wadm.backoff import Policy
-from trellis_wadm.leader import TICK, Leader
+from trellis_wadm.leader import RETURN, TICK, Leader
 from trellis_wadm.store import BUCKET
 
 __all__ = ["LEASE", "Reconciler", "ReconcilerService"]
@@ -51,17 +52,26 @@ class Reconciler:
         self._policy = policy or Policy()
         self._tick = tick
         self._changed = asyncio.Event()
+        self._trust_after = -math.inf
         self.leading = False
         """Whether this host leads at the moment."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then gives the lease back. Never fails because NATS is away."""
-        while not stop.is_set():
-            try:
-                await self._serve(stop)
-            except TrellisError as error:
-                _log.warning("The reconciler cannot work yet: %s", error)
-                await _sleep_unless(stop, _AGAIN)
+        forget = self._connection.listen(self._connection_changed)
+        try:
+            while not stop.is_set():
+                try:
+                    await self._serve(stop)
+                except TrellisError as error:
+                    _log.warning("The reconciler cannot work yet: %s", error)
+                    await _sleep_unless(stop, _AGAIN)
+        finally:
+            forget()
+
+    def _connection_changed(self, connected: bool) -> None:
+        if connected:
+            self._trust_after = asyncio.get_running_loop().time() + RETURN
 
     async def _serve(self, stop: asyncio.Event) -> None:
         deadline = asyncio.get_running_loop().time() + _OPEN_TIMEOUT
@@ -119,6 +129,7 @@ class Reconciler:
                 self._policy,
                 may_act=lambda: lease.held,
                 tick=self._tick,
+                trust_after=self._trust_after,
             )
             _log.info("Host %s leads the reconciliation of lattice %s", self._host_id, self._lattice)
             self.leading = True

@@ -6,7 +6,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -14,6 +16,7 @@ import pytest_asyncio
 from tests.wadm.fake_host import FakeHost
 from tests.wadm.manifests import application, component, group, http, link, provider, spread
 from trellis_lattice.bus.connection import Connection, ConnectionSettings
+from trellis_lattice.bus.embedded import EmbeddedNats, NatsServerSettings
 from trellis_lattice.bus.kv_jetstream import open_bucket
 from trellis_lattice.errors import Unavailable
 from trellis_wadm import naming
@@ -338,3 +341,26 @@ async def test_news_that_change_nothing_cause_no_commands(mesh: Mesh, events: in
             asked = host.asked
             host.changed()
             await until(now(lambda asked=asked: host.asked > asked))  # type: ignore[misc]
+
+
+async def test_an_outage_of_nats_moves_nothing(tmp_path: Path, lattice: str) -> None:
+    server = await EmbeddedNats.start(NatsServerSettings(tmp_path / "nats"))
+    connection = await Connection.connect(ConnectionSettings(urls=(server.url,)), timeout=WAIT)
+    mesh = Mesh(server.url, lattice, connection)
+    hosts = [await mesh.host("NA"), await mesh.host("NB")]
+    reconciler = await mesh.reconciler("NA")
+    await mesh.deploy(application("app", component("c", spread(4)), provider("p")))
+    await mesh.status("app", StatusType.DEPLOYED)
+
+    await server.stop()
+    await until(now(lambda: not connection.connected))
+    again = await EmbeddedNats.start(NatsServerSettings(tmp_path / "nats", port=urlsplit(server.url).port or 0))
+    await until(now(lambda: connection.connected and reconciler.leading))
+    await mesh.deploy(application("late", component("c", spread(1))))
+    await mesh.status("late", StatusType.DEPLOYED)
+
+    assert [host.components["app-c"].max_instances for host in hosts] == [2, 2]
+    assert sum(scale.component_id == "app-c" for host in hosts for scale in host.scales) == 2
+    await mesh.aclose()
+    await connection.aclose()
+    await again.stop()

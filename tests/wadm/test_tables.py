@@ -288,8 +288,27 @@ class TestJournal:
         journal.forget_application("app")
         assert not journal.attempts
         journal.sent(config, None, 0.0)
-        journal.keep_only({})
+        journal.keep_only({}, 1.0)
+        journal.keep_only({}, 30.0)
+        assert journal.attempts["config/x"].settled
+        journal.keep_only({}, 31.0)
         assert not journal.attempts
+
+    def test_what_does_not_last_is_a_failure(self) -> None:
+        policy, now, sent = Policy(limit=3, lasting=30.0), 0.0, 0
+        journal = Journal(policy)
+        for _ in range(50):
+            now += 10.0
+            if isinstance(
+                backoff.judge(journal.attempts.get("component/NA/c"), self.SCALE, now, policy), backoff.Ready
+            ):
+                journal.sent(self.SCALE, "app", now)
+                sent += 1
+                journal.keep_only({}, now)
+            else:
+                journal.keep_only({"component/NA/c": self.SCALE}, now)
+
+        assert sent == 3
 
 
 class TestPicture:

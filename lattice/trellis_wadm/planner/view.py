@@ -37,7 +37,7 @@ class View:
     def expected_component(self, host: Host, id: str) -> RunningComponent | None:
         """What runs there, or will once the command that was sent takes effect."""
         attempt = self.observed.attempts.get(f"component/{host.id}/{id}")
-        command = attempt.command if attempt else None
+        command = attempt.command if attempt and not attempt.settled else None
         if isinstance(command, ScaleComponent) and command.count > 0 and host.live:
             return RunningComponent(id, command.image, command.count, command.annotations)
         return host.components.get(id)
@@ -45,7 +45,7 @@ class View:
     def expected_provider(self, host: Host, id: str) -> RunningProvider | None:
         """What runs there, or will once the command that was sent takes effect."""
         attempt = self.observed.attempts.get(f"provider/{host.id}/{id}")
-        command = attempt.command if attempt else None
+        command = attempt.command if attempt and not attempt.settled else None
         if isinstance(command, StartProvider) and host.live:
             return RunningProvider(id, command.image, command.annotations)
         return host.providers.get(id)
