@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from tests.wasi import toolchains
+from tests.wasi.components.build import SOURCES, compile_source
 from tests.wasi.conftest import Subject
 from tests.wasi.world import World
 from trellis_host.wasi import HttpClient, HttpGrants
@@ -38,6 +40,11 @@ async def python(load: Callable[[bytes], Any], python_bytes: bytes) -> Subject:
 @pytest_asyncio.fixture
 async def javascript(load: Callable[[bytes], Any], javascript_bytes: bytes) -> Subject:
     return await load(javascript_bytes)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_what_is_committed_is_what_its_source_compiles_to(source: Path) -> None:
+    assert compile_source(source) == source.with_suffix(".wasm").read_bytes()
 
 
 async def test_pythons_standard_library(python: Subject, owner: asyncio.TaskGroup) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tools.cc import compile_component
 from tools.interfaces import RESOURCE, WASI, Interface, by_name
 
-__all__ = ["main"]
+__all__ = ["SOURCES", "compile_source", "main"]
 
 HERE = Path(__file__).parent
 HEADERS = HERE.parent.parent.parent / "examples" / "http-hello-c"
@@ -61,11 +61,18 @@ _HTTP = replace(
 )
 
 
+SOURCES = tuple(sorted(HERE.glob("*.c")))
+
+
+def compile_source(source: Path) -> bytes:
+    """The component of one of SOURCES."""
+    return compile_component(source, [HEADERS], by_name(_NETWORK, _TCP, _TCP_CREATE, _FILES, _PREOPENS, _EXIT, _HTTP))
+
+
 def main() -> None:
     """Compile every C file here to the .wasm beside it."""
-    interfaces = by_name(_NETWORK, _TCP, _TCP_CREATE, _FILES, _PREOPENS, _EXIT, _HTTP)
-    for source in sorted(HERE.glob("*.c")):
-        component = compile_component(source, [HEADERS], interfaces)
+    for source in SOURCES:
+        component = compile_source(source)
         target = source.with_suffix(".wasm")
         target.write_bytes(component)
         print(f"{target}: {len(component)} bytes")
