@@ -231,3 +231,36 @@ async def test_a_context_variable_of_the_caller_reaches_host_functions(engine: E
     context: Any = Context()
     await component.call(component.export("", "wait"), [1], context, deadline=soon())
     assert context.seen == ["abc"]
+
+
+async def test_a_host_function_may_run_another_component_on_the_spot(engine: Engine) -> None:
+    inner = await host_calls(engine)
+    export = inner.export("", "thing")
+
+    def look(context: Context, thing: Any) -> int:
+        running = inner.start(export, [thing.number + 1, 0], context, deadline=soon())
+        results.append(running)
+        return thing.number
+
+    results: list[Any] = []
+    outer = await host_calls(engine, look=look)
+    assert await outer.call(outer.export("", "thing"), [1, 0], Context(), deadline=soon()) == 1
+    assert await results[0].result() == 2
+
+
+@pytest.mark.parametrize("what", ["running", "sandbox"])
+async def test_a_host_function_that_closes_its_own_sandbox(engine: Engine, what: str) -> None:
+    calls: list[Any] = []
+
+    def look(context: Context, thing: Any) -> int:
+        sandbox = calls[0]
+        (sandbox._busy if what == "running" else sandbox).close()
+        assert not sandbox.closed
+        return 1
+
+    component = await host_calls(engine, look=look)
+    sandbox = await component.sandbox(Context(), deadline=soon())
+    calls.append(sandbox)
+    with pytest.raises(InvocationFailed, match="closed by a host function"):
+        await sandbox.call(component.export("", "thing"), [1, 0], soon())
+    assert sandbox.closed

@@ -12,7 +12,7 @@ import pytest_asyncio
 import wasmtime
 
 from trellis_host.engine import Engine, EngineSettings, LoadPhase
-from trellis_lattice.errors import ConfigError, RequestInvalid
+from trellis_lattice.errors import ConfigError, RequestInvalid, Unavailable
 
 from .conftest import read_component
 from .support import soon
@@ -35,6 +35,21 @@ async def cached(tmp_path: Path) -> AsyncIterator[Callable[[], Engine]]:
 
 
 GREET = "greet"
+
+
+async def test_closing_the_engine_ends_a_load_for_those_who_wait(cached: Callable[[], Engine], wasm: Wasm) -> None:
+    engine = cached()
+    compiling = asyncio.Event()
+
+    def progress(phase: LoadPhase) -> None:
+        if phase is LoadPhase.COMPILING:
+            compiling.set()
+
+    load = asyncio.ensure_future(engine.load(wasm(GREET), progress=progress))
+    await compiling.wait()
+    await engine.aclose()
+    with pytest.raises(Unavailable, match="engine is closed"):
+        await load
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ import faulthandler
 import hashlib
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import wasmtime
 
@@ -54,6 +54,10 @@ class _Load:
     listeners: list[LoadProgress] = field(default_factory=list)
 
 
+_Placed: TypeAlias = tuple[ffi.WasmtimeComponent, bool]
+"""A compiled component, and whether it fits the pool."""
+
+
 class Engine:
     """Runs components on the event loop of the thread that uses it. Close it with `aclose`."""
 
@@ -82,7 +86,7 @@ class Engine:
         )
         self._components: weakref.WeakValueDictionary[str, Component] = weakref.WeakValueDictionary()
         self._loads: dict[str, _Load] = {}
-        self._workers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="trellis-compile")
+        self._compiling = threading.Semaphore(2)
         self._closed = False
 
     async def load(self, wasm: bytes, *, progress: LoadProgress | None = None) -> Component:
@@ -94,7 +98,7 @@ class Engine:
         tell = progress or _tell_nobody
         tell(LoadPhase.READING)
         check_header(wasm)
-        digest = await asyncio.get_running_loop().run_in_executor(self._workers, _digest, wasm)
+        digest = await asyncio.get_running_loop().run_in_executor(None, _digest, wasm)
         known = self._components.get(digest)
         if known is not None:
             tell(LoadPhase.READY)
@@ -104,7 +108,12 @@ class Engine:
             load = self._loads[digest] = _Load(asyncio.create_task(self._load(wasm, digest)))
             load.task.add_done_callback(partial(self._loaded, digest))
         load.listeners.append(tell)
-        return await asyncio.shield(load.task)
+        try:
+            return await asyncio.shield(load.task)
+        except asyncio.CancelledError:
+            if load.task.cancelled():
+                self.check_open()
+            raise
 
     def _loaded(self, digest: str, task: asyncio.Task[Component]) -> None:
         self._loads.pop(digest, None)
@@ -112,45 +121,49 @@ class Engine:
             task.exception()
 
     async def _load(self, wasm: bytes, digest: str) -> Component:
-        loop = asyncio.get_running_loop()
-
         def tell(phase: LoadPhase) -> None:
             load = self._loads.get(digest)
             for listener in load.listeners if load is not None else ():
                 listener(phase)
 
-        compiled, pooled = await loop.run_in_executor(
-            self._workers, self._compile_or_find, wasm, digest, lambda phase: loop.call_soon_threadsafe(tell, phase)
-        )
+        found = await asyncio.get_running_loop().run_in_executor(None, self._find, digest)
+        if found is not None:
+            tell(LoadPhase.CACHED)
+        else:
+            tell(LoadPhase.COMPILING)
+            found = await _in_daemon_thread(partial(self._compile, wasm, digest))
+        compiled, pooled = found
         component = Component(self, compiled, digest, len(wasm), pooled)
         self._components[digest] = component
         tell(LoadPhase.READY)
         return component
 
-    def _compile_or_find(
-        self, wasm: bytes, digest: str, tell: Callable[[LoadPhase], object]
-    ) -> tuple[ffi.WasmtimeComponent, bool]:
-        """In the worker thread: compiled code, and whether it fits the pool."""
+    def _find(self, digest: str) -> _Placed | None:
+        """In a worker thread: compiled code from the cache."""
         cache = self._cache
         path = cache.find(digest) if cache is not None else None
-        if cache is not None and path is not None:
-            try:
-                found = self._place(lambda engine: ffi.WasmtimeComponent.deserialize_file(engine, str(path)))
-                tell(LoadPhase.CACHED)
-                return found
-            except wasmtime.WasmtimeError:
-                cache.discard(path)
-        tell(LoadPhase.COMPILING)
+        if cache is None or path is None:
+            return None
         try:
-            code = bytes(ffi.WasmtimeComponent(self._engines[False], wasm).serialize())
+            return self._place(lambda engine: ffi.WasmtimeComponent.deserialize_file(engine, str(path)))
+        except wasmtime.WasmtimeError:
+            cache.discard(path)
+            return None
+
+    def _compile(self, wasm: bytes, digest: str) -> _Placed:
+        """In a worker thread: compiled code, also put into the cache."""
+        try:
+            with self._compiling:
+                code = bytes(ffi.WasmtimeComponent(self._engines[False], wasm).serialize())
         except wasmtime.WasmtimeError as error:
             raise load_failure(str(error)) from None
-        if cache is not None:
-            stored = str(cache.store(digest, code))
+        if self._cache is not None:
+            stored = str(self._cache.store(digest, code))
             return self._place(lambda engine: ffi.WasmtimeComponent.deserialize_file(engine, stored))
         return self._place(lambda engine: ffi.WasmtimeComponent.deserialize(engine, code))
 
-    def _place(self, make: Callable[[wasmtime.Engine], ffi.WasmtimeComponent]) -> tuple[ffi.WasmtimeComponent, bool]:
+    def _place(self, make: Callable[[wasmtime.Engine], ffi.WasmtimeComponent]) -> _Placed:
+        """Into the pool, or beside it where it does not fit."""
         try:
             return make(self._engines[True]), True
         except wasmtime.WasmtimeError as error:
@@ -188,11 +201,7 @@ class Engine:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=1)
-        await asyncio.get_running_loop().run_in_executor(None, self._stop_threads)
-
-    def _stop_threads(self) -> None:
-        self.ticker.close()
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        await asyncio.get_running_loop().run_in_executor(None, self.ticker.close)
 
     def _sandboxes(self) -> list[Any]:
         return [sandbox for sandbox in SANDBOXES.values() if sandbox.linked.component.engine is self]
@@ -207,6 +216,34 @@ class Engine:
 
     def new_linker(self, component: Component) -> ffi.WasmtimeLinker:
         return ffi.WasmtimeLinker(self._engines[component.pooled])
+
+
+T = TypeVar("T")
+
+
+async def _in_daemon_thread(work: Callable[[], T]) -> T:
+    """Runs `work`, which nothing can interrupt, in a thread that does not hold up the end of the process."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T | None, error: BaseException | None) -> None:
+        if not future.done():
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(value)  # type: ignore[arg-type]
+
+    def run() -> None:
+        value, error = None, None
+        try:
+            value = work()
+        except BaseException as failure:
+            error = failure
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, value, error)
+
+    threading.Thread(target=run, name="trellis-compile", daemon=True).start()
+    return await future
 
 
 def _digest(wasm: bytes) -> str:

@@ -53,7 +53,7 @@ WASMTIME_VERSION: str = version("wasmtime")
 # ---------------------------------------------------------------------------------------------------------------
 # Memory
 
-_SPACE = memoryview((c_uint8 * ((1 << 47) - 4096)).from_address(0)).cast("B")
+_SPACE = memoryview((c_uint8 * ((1 << 48) - 4096)).from_address(0)).cast("B")
 BYTES = _SPACE
 INT8 = _SPACE.cast("b")
 UINT16 = _SPACE.cast("H")

@@ -45,7 +45,7 @@ _FIRST_EPOCHS = 2
 class Sandbox(Space):
     """A store with one instance of a component. Made by `LinkedComponent.sandbox`; `close` it when done."""
 
-    __slots__ = ("_busy", "_ready", "_store", "closed", "error", "linked", "pending", "tasks", "waiter")
+    __slots__ = ("_busy", "_ready", "_store", "closed", "error", "linked", "pending", "polling", "tasks", "waiter")
 
     def __init__(self, linked: LinkedComponent, context: Any, limits: Limits) -> None:
         Space.__init__(self, context, limits.resources)
@@ -56,6 +56,8 @@ class Sandbox(Space):
         self.waiter: asyncio.Future[None] | None = None
         self.tasks = linked.tasks
         self.closed = False
+        self.polling = False
+        """wasmtime is inside this store; nothing of it may be deleted now."""
         self._busy: Running | None = None
         self._ready = False
         self._store = store = ffi.store_new(linked.engine_address, None, None)
@@ -83,8 +85,15 @@ class Sandbox(Space):
             waiter.set_result(None)
 
     def close(self) -> None:
-        """Ends the sandbox: its running call, its memory and the host resources it left. Idempotent."""
+        """Ends the sandbox: its running call, its memory and the host resources it left. Idempotent.
+
+        Called by one of its own host functions, it takes effect when that returns and the component gives way.
+        """
         if self.closed:
+            return
+        if self.polling:
+            if self.error is None:
+                self.error = InvocationFailed("The sandbox was closed by a host function.", trap="closed")
             return
         self.closed = True
         if self._busy is not None:
@@ -187,7 +196,11 @@ class Running:
 
     def close(self) -> None:
         """Ends the call if it still runs. Idempotent."""
-        if not self.done:
+        if self.done:
+            return
+        if self.sandbox.polling:
+            self.sandbox.close()
+        else:
             self._finish(InvocationFailed(f"{self._export} was closed before its end.", trap="closed"), broken=True)
 
     # -----------------------------------------------------------------------------------------------------------
@@ -230,15 +243,18 @@ class Running:
             ticker.polled = True
             if ticker.parked:
                 ticker.wake()
-            if not _poll(self._future):
+            sandbox.polling = True
+            over = _poll(self._future)
+            sandbox.polling = False
+            if not over:
                 if sandbox.error is not None:
                     self._finish(sandbox.error, broken=True)
                 return
             _delete_future(self._future)
             self._future = 0
             error = WORDS[sandbox.base]
-            if error:
-                text = ffi.take_error(error)
+            if error or sandbox.error is not None:
+                text = ffi.take_error(error) if error else ""
                 self._finish(sandbox.error or self._export.failure(text), broken=True)
                 return
             if sandbox._ready:
@@ -270,6 +286,7 @@ class Running:
         self.done = True
         self._error = error
         sandbox = self.sandbox
+        sandbox.polling = False
         if self._future:
             _delete_future(self._future)
             self._future = 0
