@@ -33,7 +33,8 @@ class HostFunction:
     """A function that a component may import.
 
     `call(context, *args)`. `waits` False: it returns its value at once. `waits` True: it returns its value, or
-    an awaitable of it; the component's fiber is suspended meanwhile, the event loop is not.
+    an awaitable of it; the component's fiber is suspended meanwhile, the event loop is not. The awaitable belongs
+    to the invocation and is cancelled with it.
     A raised `TrellisError` (or any exception) ends the invocation with that error; it is not a WIT error.
     """
 
