@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest_asyncio
 
 from trellis_lattice.bus.connection import Connection, ConnectionSettings, Message
 from trellis_lattice.bus.embedded import EmbeddedNats, NatsServerSettings
-from trellis_lattice.errors import DeadlineExceeded, Denied, RequestInvalid, Unavailable
+from trellis_lattice.errors import ConfigError, DeadlineExceeded, Denied, RequestInvalid, Unavailable
 
 
 def soon(seconds: float = 5.0) -> float:
@@ -125,8 +127,42 @@ async def test_an_unreachable_server_is_reported_at_once() -> None:
     async with asyncio.timeout(20):
         with pytest.raises(Unavailable) as caught:
             await Connection.connect(settings, timeout=60)
-    assert "nats://127.0.0.1:1" in caught.value.message
+    assert "nats://127.0.0.1:1: connection refused" in caught.value.message
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "a b", "nats://", "nats://x:port", "nats://x:99999", "http://x:4222", "ws://x:4222", "nats://x:0 y"]
+)
+async def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="is not the url of a NATS server"):
+        await Connection.connect(ConnectionSettings(urls=(url,)), timeout=60)
+
+
+async def test_settings_that_cannot_connect_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No NATS server is named"):
+        await Connection.connect(ConnectionSettings(urls=()), timeout=60)
+    with pytest.raises(ConfigError, match=r"x\.creds cannot be read"):
+        await Connection.connect(ConnectionSettings(credentials=tmp_path / "x.creds"), timeout=60)
+
+
+@pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad\r\n\r\n", b"\xff\xff", b"INFO {}\r\n", b"INFO x\r\n"])
+async def test_a_server_that_does_not_speak_nats(greeting: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        with pytest.raises(Unavailable, match="NATS cannot be reached"):
+            await Connection.connect(ConnectionSettings(urls=(f"nats://127.0.0.1:{port}",)), timeout=60)
+
+
+async def test_the_second_url_is_tried(nats_server: str) -> None:
+    settings = ConnectionSettings(urls=("nats://127.0.0.1:1", nats_server))
+    connection = await Connection.connect(settings, timeout=60)
+    assert connection.url == nats_server
+    await connection.aclose()
 
 
 class Server:
@@ -197,6 +233,23 @@ async def test_a_server_that_goes_and_comes_back(server: Server) -> None:
     await connection.aclose()
     with pytest.raises(Unavailable):
         await connection.publish("echo", b"x")
+
+
+async def test_a_server_that_freezes_is_noticed(server: Server) -> None:
+    settings = ConnectionSettings(urls=(server.server.url,), ping_interval=0.05)
+    connection = await Connection.connect(settings, timeout=5)
+    watcher = Watcher(connection)
+    await echo(connection, "echo")
+    os.kill(server.server.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Unavailable) as caught:
+            await connection.request("echo", b"x", deadline=soon(60))
+        assert caught.value.maybe_executed
+    finally:
+        os.kill(server.server.pid, signal.SIGCONT)
+    await watcher.sees(True)
+    assert (await connection.request("echo", b"again", deadline=soon())).data == b"again"
+    await connection.aclose()
 
 
 async def test_a_connection_the_server_closed_for_good_is_made_anew(server: Server) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from random import random
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Server
@@ -21,9 +23,9 @@ from nats.aio.client import Server
 from trellis_lattice.bus.backoff import reconnect_delay
 from trellis_lattice.bus.direct import DirectClient
 from trellis_lattice.bus.translation import unreachable
-from trellis_lattice.errors import Denied, TrellisError
+from trellis_lattice.errors import ConfigError, Denied, TrellisError
 
-__all__ = ["FLUSH_TIMEOUT", "ClientOwner", "ConnectionSettings", "dial", "discard", "without_secrets"]
+__all__ = ["FLUSH_TIMEOUT", "ClientOwner", "ConnectionSettings", "check_settings", "dial", "discard", "without_secrets"]
 
 _log = logging.getLogger("trellis.bus")
 
@@ -56,6 +58,30 @@ def without_secrets(url: str) -> str:
     return f"{scheme}://{rest.rpartition('@')[2]}" if separator else url.rpartition("@")[2]
 
 
+def check_settings(settings: ConnectionSettings) -> None:
+    """Raises `ConfigError` for what could never connect."""
+    if not settings.urls:
+        raise ConfigError("No NATS server is named.", remedy="Name one with --nats-url nats://HOST:PORT.")
+    for url in settings.urls:
+        try:
+            parts = urlsplit(url if "://" in url else f"nats://{url}")
+            sound = parts.scheme in ("nats", "tls") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            sound = False
+        if not sound or any(character.isspace() for character in url):
+            raise ConfigError(
+                f"{without_secrets(url)!r} is not the url of a NATS server.",
+                remedy="Expected nats://HOST:PORT or tls://HOST:PORT.",
+                key="nats-url",
+            )
+    if settings.credentials is not None and not os.access(settings.credentials, os.R_OK):
+        raise ConfigError(
+            f"The NATS credentials file {settings.credentials} cannot be read.",
+            remedy="Check its path and permissions.",
+            key="credentials",
+        )
+
+
 class ClientOwner(Protocol):
     """Who is told what happens to a client once it has been handed over. The client tells which one."""
 
@@ -68,8 +94,9 @@ class ClientOwner(Protocol):
 async def dial(settings: ConnectionSettings, owner: ClientOwner, *, deadline: float, patient: bool) -> DirectClient:
     """A connected client. `patient`: try until the deadline; else twice.
 
-    Raises `Denied` at once, `Unavailable`.
+    Raises `Denied` and `ConfigError` at once, `Unavailable`.
     """
+    check_settings(settings)
     loop = asyncio.get_running_loop()
     for attempt in count(1):
         try:

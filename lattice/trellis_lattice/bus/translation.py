@@ -61,7 +61,9 @@ def unreachable(urls: str, cause: BaseException | None) -> TrellisError:
     text = str(cause) if cause is not None else "no answer in time"
     if any(word in text.lower() for word in _DENIED):
         return denied(urls, text.removeprefix("nats: ").strip("' "))
-    if isinstance(cause, OSError) and cause.strerror and not text.startswith("Multiple"):
+    if isinstance(cause, ConnectionRefusedError):
+        text = "connection refused"
+    elif isinstance(cause, OSError) and cause.strerror and not text.startswith("Multiple"):
         text = cause.strerror
     return Unavailable(
         f"NATS cannot be reached at {urls}: {text.removeprefix('nats: ') or type(cause).__name__}.",
