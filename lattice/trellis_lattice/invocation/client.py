@@ -28,9 +28,9 @@ from trellis_lattice.invocation.headers import (
     request_headers,
 )
 from trellis_lattice.invocation.retry import DEFAULT_RETRY, RetryPolicy, delay_before_retry
-from trellis_lattice.invocation.streams import StreamHub
+from trellis_lattice.invocation.streams import Outgoing, StreamHub
 from trellis_lattice.tracing import SpanKind, Tracing
-from trellis_lattice.wit.cbor import dumps, loads
+from trellis_lattice.wit.cbor import DATA_ONLY, dumps, loads
 
 __all__ = ["ACCEPTED_WITHIN", "LatticeInvoker"]
 
@@ -128,17 +128,20 @@ class LatticeInvoker:
         `PeerMisbehaved`; with `maybe_executed` in its fields where the call may have had effects."""
         call.attributes["trellis.route"] = "lattice"
         with self._tracing.invocation_span(call, SpanKind.CLIENT):
-            where = f"{call.interface}.{call.function} of {call.target}: "
-            crossing = CallCrossing(self._hub, call.deadline)
+            codec = codec_of(call.type)
+            crossing = None if codec.data_only else CallCrossing(self._hub, call.deadline)
+            parts: list[Outgoing] = []
             try:
-                codec = codec_of(call.type)
-                payload = codec.encode_args(call.args, crossing, where)
-                in_parts = len(payload) + _HEADROOM > self._connection.max_payload
-                if in_parts:
-                    payload = self._hub.lower_message(payload, call.deadline, crossing.outgoing.append)
-                return await self._send(call, codec, payload, in_parts, crossing, where)
+                where = f"{call.interface}.{call.function} of {call.target}: "
+                payload = codec.encode_args(call.args, crossing or DATA_ONLY, where)
+                if len(payload) + _HEADROOM > self._connection.max_payload:
+                    payload = self._hub.lower_message(payload, call.deadline, parts.append)
+                return await self._send(call, codec, payload, bool(parts), crossing, where)
             except BaseException:
-                crossing.close_outgoing()
+                for part in parts:
+                    part.close()
+                if crossing is not None:
+                    crossing.close_outgoing()
                 raise
 
     def drop(self, handle: Handle) -> None:
@@ -166,7 +169,7 @@ class LatticeInvoker:
         await self._hub.aclose()
 
     async def _send(
-        self, call: Call, codec: CallCodec, payload: bytes, in_parts: bool, crossing: CallCrossing, where: str
+        self, call: Call, codec: CallCodec, payload: bytes, in_parts: bool, crossing: CallCrossing | None, where: str
     ) -> Any:
         """Sends until there is an answer or the retry rule says no."""
         attempt = 1
@@ -181,7 +184,7 @@ class LatticeInvoker:
                 delay = delay_before_retry(
                     error,
                     attempt=attempt,
-                    idempotent=call.idempotent and not crossing.outgoing,
+                    idempotent=call.idempotent and not in_parts and not (crossing and crossing.outgoing),
                     on_instance=call.instance is not None,
                     remaining=call.deadline - loop.time(),
                     jitter=self._jitter(),
@@ -193,7 +196,7 @@ class LatticeInvoker:
             attempt += 1
         if kind is Reply.OK_PARTS:
             data = await self._hub.lift_message(data, call.deadline)
-        return codec.decode_result(data, crossing, where)
+        return codec.decode_result(data, crossing or DATA_ONLY, where)
 
     async def _attempt(
         self, call: Call, payload: bytes, in_parts: bool, loop: asyncio.AbstractEventLoop

@@ -23,10 +23,11 @@ _CACHE_SIZE = 4096
 class CallCodec:
     """As `FuncCodec`, with the Python forms that callers and services use."""
 
-    __slots__ = ("_forms", "_http")
+    __slots__ = ("_forms", "_http", "data_only")
 
     def __init__(self, type: FuncType) -> None:
         self._forms = FuncCodec(type)
+        self.data_only = self._forms.data_only
         self._http = type == HANDLE_TYPE
 
     def encode_args(self, args: Sequence[Any], crossing: Crossing, where: str) -> bytes:

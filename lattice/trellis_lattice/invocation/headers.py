@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from trellis_lattice.errors import PeerMisbehaved, RequestInvalid
@@ -72,8 +72,7 @@ class Reply(Enum):
     """Not the answer: the call lasts, and the named host executes it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """What a call is for, and in whose name. The same for every call of one import over one link."""
 
     source: str
@@ -84,8 +83,7 @@ class Address:
     """The payload is a stream reference to the arguments, not the arguments themselves."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """The headers of one call. `remaining_ms`: milliseconds until its deadline."""
 
     address: Address

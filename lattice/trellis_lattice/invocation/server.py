@@ -63,40 +63,51 @@ _LEAVE_TIMEOUT = 1.0
 class _Running:
     """One accepted call."""
 
-    __slots__ = ("_announce", "_loop", "_task", "_timer", "answered", "begun", "deadline", "ended_by", "started")
+    __slots__ = (
+        "_loop",
+        "_reply",
+        "_serving",
+        "_timer",
+        "answered",
+        "begun",
+        "deadline",
+        "ended_by",
+        "started",
+        "task",
+    )
 
-    def __init__(self, deadline: float, announce: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, serving: Serving, reply: str, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
         self.deadline = deadline
-        self.ended_by: TrellisError | None = None
-        """Why it was cancelled, for the answer; None: its caller is gone and wants none."""
+        self.task: asyncio.Task[Any] | None = None
+        self.begun = False
+        """Its task has run at all."""
         self.started = False
         """The service has been asked: from here on the call may have effects."""
         self.answered = False
-        self.begun = False
-        """Its task has run at all."""
-        self._announce = announce
+        self.ended_by: TrellisError | None = None
+        """Why it was cancelled, for the answer; None: its caller is gone and wants none."""
+        self._serving = serving
+        self._reply = reply
         self._loop = loop
-        self._task: asyncio.Task[Any] | None = None
         self._timer = loop.call_at(min(deadline, loop.time() + ANNOUNCE_AFTER), self._on_time)
-
-    def begin(self, task: asyncio.Task[Any]) -> None:
-        self._task = task
 
     def stop(self, why: TrellisError | None) -> None:
         """Cancels the call. `why` is what the caller gets."""
-        if self._task is not None and not self._task.done():
+        if self.task is not None and not self.task.done():
             self.ended_by = why
-            self._task.cancel()
+            self.task.cancel()
 
-    def end(self) -> None:
+    def ended(self) -> None:
+        """Its task is done."""
         self._timer.cancel()
+        self._serving._ended(self._reply, self)
 
     def _on_time(self) -> None:
         if self._loop.time() >= self.deadline:
             self.stop(DeadlineExceeded("The deadline of the call passed while it was executed.", maybe_executed=True))
         else:
             self._timer = self._loop.call_at(self.deadline, self._on_time)
-            self._announce()
+            self._serving._announce(self._reply)
 
 
 class Serving:
@@ -167,14 +178,11 @@ class Serving:
                 self._refuse(reply, error)
                 return
             loop = asyncio.get_running_loop()
-            running = _Running(loop.time() + head.remaining_ms / 1000, lambda: self._announce(reply), loop)
+            running = _Running(self, reply, loop.time() + head.remaining_ms / 1000, loop)
             self._running[reply] = running
-            task = self._tasks.spawn(self._run(message, head, running, instance))
-            running.begin(task)
-            task.add_done_callback(lambda _: self._ended(reply, running))
+            running.task = self._tasks.spawn(self._run(message, head, running, instance), running.ended)
 
     def _ended(self, reply: str, running: _Running) -> None:
-        running.end()
         del self._running[reply]
         if not running.begun and running.ended_by is not None:
             self._refuse(reply, Unavailable(f"{self.target!r} is leaving this host.", retry_after=1.0))
@@ -188,7 +196,8 @@ class Serving:
             answer = await self._execute(message, head, running, crossing, instance)
             await self._answer(reply, answer, crossing, running.deadline)
             running.answered = True
-            await crossing.sent()
+            if crossing.outgoing:
+                await crossing.sent()
         except asyncio.CancelledError:
             crossing.close_outgoing()
             if running.ended_by is None:
@@ -202,7 +211,8 @@ class Serving:
             crossing.close_outgoing()
             await self._fail(reply, _crashed(self.target, error))
         finally:
-            await crossing.close_incoming()
+            if crossing.incoming:
+                await crossing.close_incoming()
 
     async def _execute(
         self,
@@ -229,7 +239,8 @@ class Serving:
         parent = parse_traceparent(head.traceparent, head.tracestate)
         with server.tracing.invocation_span(call, SpanKind.SERVER, parent=parent):
             codec, where = codec_of(call.type), f"{call.interface}.{call.function} of {self.target}: "
-            payload = await self._payload(message, head, running.deadline)
+            in_parts = head.address.in_parts
+            payload = await self._in_parts(message, running.deadline) if in_parts else message.data
             call.args = codec.decode_args(payload, crossing, where)
             running.started = True
             try:
@@ -238,9 +249,7 @@ class Serving:
                 _log_failure(call, error)
                 raise
 
-    async def _payload(self, message: Message, head: RequestHead, deadline: float) -> bytes:
-        if not head.address.in_parts:
-            return message.data
+    async def _in_parts(self, message: Message, deadline: float) -> bytes:
         try:
             return await self._server.hub.lift_message(message.data, deadline)
         except PeerMisbehaved as error:

@@ -76,9 +76,8 @@ class Outgoing:
             self._credit = min(self._credit + frame.number, WINDOW)
             self._reader = self._reader or message.reply
             if self._task is None and not self._over:
-                self._task = self._hub.tasks.spawn(self._run())
                 # Not in a `finally` of the task: that does not run if it is cancelled before its first step.
-                self._task.add_done_callback(lambda _: self._end())
+                self._task = self._hub.tasks.spawn(self._run(), self._end)
             elif self._granted is not None and not self._granted.done():
                 self._granted.set_result(None)
 

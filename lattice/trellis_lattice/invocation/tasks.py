@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from trellis_lattice.errors import TrellisError
@@ -23,11 +23,12 @@ class Tasks:
     __slots__ = ("_tasks",)
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], Callable[[], None] | None] = {}
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def spawn(self, work: Coroutine[Any, Any, Any], ended: Callable[[], None] | None = None) -> asyncio.Task[Any]:
+        """Runs `work`; `ended()` is called after it, also if it was cancelled before its first step."""
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = ended
         task.add_done_callback(self._ended)
         return task
 
@@ -50,7 +51,9 @@ class Tasks:
             await asyncio.wait(tuple(self._tasks))
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        ended = self._tasks.pop(task)
+        if ended is not None:
+            ended()
         if task.cancelled():
             return
         error = task.exception()

@@ -38,7 +38,12 @@ class ActiveSpan:
     __slots__ = ("_attributes", "_kind", "_name", "_parent", "_span", "_token", "_tracer", "recording")
 
     def __init__(
-        self, tracer: Tracer, name: str, kind: SpanKind, attributes: Attributes | None, parent: SpanContext | None
+        self,
+        tracer: Tracer,
+        name: str,
+        kind: SpanKind,
+        attributes: Attributes | None = None,
+        parent: SpanContext | None = None,
     ) -> None:
         self._tracer = tracer
         self._name = name
@@ -52,9 +57,9 @@ class ActiveSpan:
     def __enter__(self) -> ActiveSpan:
         parent = self._parent
         if parent is None:
-            current = trace.get_current_span().get_span_context()
-            if current.is_valid and not current.trace_flags & 1:
-                self._span = NonRecordingSpan(current)
+            current = trace.get_current_span()
+            if _unrecorded(current.get_span_context()):
+                self._span = current
                 return self
             span = self._tracer.start_span(self._name, kind=self._kind, attributes=self._attributes)
         elif not parent.trace_flags & 1:
@@ -111,6 +116,28 @@ class ActiveSpan:
         self._span.set_status(Status(StatusCode.ERROR, text[:1024]))
 
 
+class UnrecordedSpan(ActiveSpan):
+    """A block within a trace that is not recorded: the context that is there stays."""
+
+    __slots__ = ()
+
+    def __init__(self, current: Span) -> None:
+        self._span = current
+        self.recording = False
+
+    def __enter__(self) -> ActiveSpan:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pass
+
+
+def _unrecorded(context: SpanContext) -> bool:
+    return context.is_valid and not context.trace_flags & 1
+
+
 class Tracing:
     """Makes spans and carries their context. Without a tracer nothing is recorded, and context still flows."""
 
@@ -137,8 +164,11 @@ class Tracing:
         self, call: Call, kind: SpanKind, *, parent: SpanContext | None = None, component: str | None = None
     ) -> ActiveSpan:
         """The span of one invocation, by the RPC conventions. `call.attributes` go in at its start."""
-        current = parent or trace.get_current_span().get_span_context()
-        if current.is_valid and not current.trace_flags & 1:
+        if parent is None:
+            current = trace.get_current_span()
+            if _unrecorded(current.get_span_context()):
+                return UnrecordedSpan(current)
+        elif not parent.trace_flags & 1:
             return ActiveSpan(self._tracer, "", kind, None, parent)
         interface = call.interface.partition("@")[0]
         attributes: dict[str, AttributeValue] = {

@@ -19,9 +19,22 @@ from trellis_lattice.invocation.api import Handle
 from trellis_lattice.streams import BytesBody
 from trellis_lattice.wit._compile import MAX_BYTES, Mismatch, Pass, TooManyBytes, compile_type
 from trellis_lattice.wit.render import type_text
-from trellis_lattice.wit.types import FuncType, ResourceId, WitType
+from trellis_lattice.wit.types import (
+    Borrow,
+    FuncType,
+    ListType,
+    Option,
+    Own,
+    Record,
+    ResourceId,
+    Result,
+    Stream,
+    Tuple,
+    Variant,
+    WitType,
+)
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "Codec", "Crossing", "DataOnly", "FuncCodec", "dumps", "loads"]
+__all__ = ["DATA_ONLY", "MAX_BYTES", "MAX_DEPTH", "Codec", "Crossing", "DataOnly", "FuncCodec", "dumps", "loads"]
 
 MAX_DEPTH = 64
 """Deepest nesting of CBOR containers that is read."""
@@ -120,10 +133,12 @@ class FuncCodec:
     whichever side it is noticed. `where` goes in front of an error's text.
     """
 
-    __slots__ = ("_params", "_result", "type")
+    __slots__ = ("_params", "_result", "data_only", "type")
 
     def __init__(self, type: FuncType) -> None:
         self.type = type
+        self.data_only = not any(map(_crosses, (*(of for _, of in type.params), type.result)))
+        """No value of this type holds a resource or a stream."""
         self._params = [(name, compile_type(param)) for name, param in type.params]
         self._result = None if type.result is None else compile_type(type.result)
 
@@ -188,6 +203,25 @@ class FuncCodec:
 def _as_peers(error: RequestInvalid) -> TrellisError:
     """A result that cannot be sent is the callee's fault, except for its size."""
     return error if "limit" in error.fields else PeerMisbehaved(error.message, **error.fields)
+
+
+def _crosses(type: WitType | None) -> bool:
+    """Whether resources or streams may be in a value of the type."""
+    match type:
+        case Own() | Borrow() | Stream():
+            return True
+        case ListType(element=inner) | Option(some=inner):
+            return _crosses(inner)
+        case Result():
+            return _crosses(type.ok) or _crosses(type.err)
+        case Tuple():
+            return any(map(_crosses, type.items))
+        case Record():
+            return any(_crosses(of) for _, of in type.fields)
+        case Variant():
+            return any(_crosses(of) for _, of in type.cases)
+        case _:
+            return False
 
 
 def _refuse(family: type[TrellisError], what: str, error: Mismatch) -> NoReturn:
