@@ -68,6 +68,7 @@ class Application:
                 span.rename(f"{request.method} {route.settings.path}")
                 span.set("http.route", route.settings.path)
             settings = route.settings
+            failure: TrellisError | None = None
             try:
                 if settings.readonly and request.method not in _READING:
                     answer = plain(405, "This address is read-only.", [(b"allow", b"GET, HEAD")])
@@ -79,8 +80,11 @@ class Application:
                     await send_response(response, scope, connection, send, self._extra(route))
                     return
             except TrellisError as error:
+                failure = error
                 answer = _failed(error, route, request, span)
             self._tracing.http_response(span, answer.status)
+            if failure is not None and answer.status >= 500:
+                span.fail(failure)
             await send_answer(answer, connection, receive, send, self.draining)
 
     def _extra(self, route: Route) -> list[tuple[bytes, bytes]]:
@@ -106,9 +110,8 @@ def _response(result: object, route: Route) -> HttpResponse:
 
 
 def _failed(error: TrellisError, route: Route, request: HttpRequest, span: ActiveSpan) -> Answer:
-    """The answer to a request that failed; it is logged, and marks the span."""
+    """The answer to a request that failed; the failure is logged with the trace id that the client gets."""
     trace_id = span.trace_id if span.context.is_valid else None
-    span.fail(error)
     _log.warning(
         "%s %s → %s: %s (trace %s)", request.method, request.path_with_query, route.component, error, trace_id or "-"
     )
