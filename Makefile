@@ -36,8 +36,9 @@ build: .venv/dev.stamp
 test: .venv/dev.stamp
 	$(BIN)/pytest -m "not backends"
 
+# pytest ends with 5 where it finds no test: no provider needs a server of the system yet.
 test-backends: .venv/dev.stamp
-	$(BIN)/pytest -m backends
+	$(BIN)/pytest -m backends || { code=$$?; [ $$code -eq 5 ] && echo "No suite needs a server of the system yet."; }
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
