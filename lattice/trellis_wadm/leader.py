@@ -25,10 +25,14 @@ from trellis_lattice.config import decode_config
 from trellis_lattice.errors import Conflict, DeadlineExceeded, NotFound, PeerMisbehaved, TrellisError, Unavailable
 from trellis_lattice.events import (
     ComponentScaleFailed,
+    HealthCheckFailed,
+    HealthCheckPassed,
+    HealthCheckStatus,
     HostHeartbeat,
     HostStarted,
     HostStopped,
     LatticeEvent,
+    ProviderStarted,
     ProviderStartFailed,
 )
 from trellis_lattice.events.feed import listen
@@ -211,6 +215,13 @@ class Leader:
         elif isinstance(data, HostHeartbeat):
             self._picture.found_host(event.source, now)
             return
+        elif isinstance(data, HealthCheckFailed | HealthCheckPassed | HealthCheckStatus):
+            # A status says that a check was made, not how it ended.
+            if not isinstance(data, HealthCheckStatus):
+                self._picture.saw_health(event.source, data.provider_id, isinstance(data, HealthCheckPassed))
+            return
+        elif isinstance(data, ProviderStarted):
+            self._picture.saw_health(event.source, data.provider_id, True)
         elif isinstance(data, ComponentScaleFailed):
             self._journal.scale_failed(event.source, data.component_id, data.max_instances, data.error, now)
         elif isinstance(data, ProviderStartFailed):

@@ -47,6 +47,8 @@ class HostFile:
     cordoned: bool = False
     draining: bool = False
     beat_draining: bool = False
+    unhealthy: set[str] = field(default_factory=set)
+    """Ids of providers whose last health check failed."""
 
 
 @dataclass(slots=True)
@@ -96,6 +98,7 @@ class Picture:
         if file is not None and file.live:
             file.live, file.since, file.inventory, file.stale = False, now, None, True
             file.beating = file.beat_draining = False
+            file.unhealthy.clear()
             self.changed(f"host {id} is gone")
 
     def to_ask(self, now: float) -> list[str]:
@@ -105,6 +108,17 @@ class Picture:
     def next_check(self, default: float) -> float:
         """When a host that sends no beats is to be asked again, or `default` if that is earlier."""
         return min([default, *(_probe_at(file) for file in self.hosts.values() if file.live)])
+
+    def saw_health(self, host: str, provider: str, healthy: bool) -> None:
+        """The outcome of a provider's health check, or that it started anew."""
+        file = self.hosts.get(host)
+        if file is None or (provider not in file.unhealthy) is healthy:
+            return
+        if healthy:
+            file.unhealthy.discard(provider)
+        else:
+            file.unhealthy.add(provider)
+        self.changed(f"health of {provider} on {host} changed")
 
     def no_answer(self, id: str, absent: bool, now: float) -> None:
         """A host that was asked did not answer; `absent` if nobody listens on its behalf at all."""
@@ -163,7 +177,10 @@ def _host(file: HostFile) -> Host:
         c.id: RunningComponent(c.id, c.image_ref, c.max_instances, dict(c.annotations or {}))
         for c in inventory.components
     }
-    providers = {p.id: RunningProvider(p.id, p.image_ref, dict(p.annotations or {})) for p in inventory.providers}
+    providers = {
+        p.id: RunningProvider(p.id, p.image_ref, dict(p.annotations or {}), healthy=p.id not in file.unhealthy)
+        for p in inventory.providers
+    }
     return Host(
         id=file.id,
         name=inventory.friendly_name,

@@ -444,6 +444,20 @@ class TestBackoff:
         assert links == ["counter-http"]
 
 
+def test_an_unhealthy_provider_is_told_of_and_left_to_its_host() -> None:
+    app = desired(application("app", provider("p")))
+    world = World.of(host("a"))
+    world.settle(app)
+    ill = {id: replace(running, healthy=False) for id, running in world.hosts["a"].providers.items()}
+    world.hosts["a"] = replace(world.hosts["a"], providers=ill)
+
+    found = world.plan(app)
+
+    assert found.commands == ()
+    assert found.applications["app"].type is StatusType.UNHEALTHY
+    assert found.applications["app"].message == "Unhealthy provider on a"
+
+
 @pytest.mark.parametrize("passes", [3])
 def test_conditions_keep_the_time_they_began(passes: int) -> None:
     app = desired(application("app", component("c", spread(1, group("east", zone="east")))))

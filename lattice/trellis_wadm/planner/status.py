@@ -40,6 +40,8 @@ def scaler_status(scaler: Scaler, conditions: Sequence[Condition], busy: Sequenc
         kind, message = StatusType.WAITING, NO_HOSTS
     elif fatal:
         kind, message = StatusType.FAILED, _joined(condition.message for condition in fatal)
+    elif conditions and not busy and all(condition.reason == "unhealthy" for condition in conditions):
+        kind, message = StatusType.UNHEALTHY, _joined(condition.message for condition in conditions)
     elif busy or conditions:
         waiting = (c.message for c in conditions if not c.reason.startswith(_QUIET))
         kind, message = StatusType.RECONCILING, _joined([*busy, *waiting])

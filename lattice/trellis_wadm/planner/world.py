@@ -39,9 +39,12 @@ class RunningComponent:
 
 @dataclass(frozen=True, slots=True)
 class RunningProvider:
+    """A provider on a host; `healthy` is what its last health check said."""
+
     id: str
     image: str
     annotations: Mapping[str, str] = field(default_factory=dict)
+    healthy: bool = True
 
 
 @dataclass(frozen=True, slots=True)
