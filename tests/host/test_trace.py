@@ -71,7 +71,7 @@ async def test_on_one_host(nats_server: str, lattice: str, operator: Operator, t
         root = _check(await _traced(operator, listeners.ports[0], 5))
 
     name, kind, [(invocation, invocation_kind, calls)] = _shape(root)
-    assert (name, kind) == ("GET /", "server")
+    assert (name, kind) == ("GET", "server")
     assert (invocation, invocation_kind) == (HTTP, "internal")
     assert [call[0] for call in calls] == ["wasi:keyvalue/store/open", "wasi:keyvalue/atomics/increment"]
     increment = calls[1]

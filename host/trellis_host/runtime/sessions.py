@@ -63,7 +63,7 @@ class Sessions:
     def release(self, value: object) -> None:
         """Nobody holds this resource any more. Ignores what is not a resource of this component."""
         if isinstance(value, ComponentResource) and value.space in self._open:
-            session = self._open[value.space]  # type: ignore[index]  # a space in it is a sandbox
+            session = self._open[value.space]
             session.sandbox.forget(value)
             if not session.turn.locked():
                 self._end_if_unused(session)
