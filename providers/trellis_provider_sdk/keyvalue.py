@@ -56,7 +56,7 @@ class AccessDenied(VariantCase):
     """The link does not allow that bucket."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Other(VariantCase):
     """Anything else, in words."""
 

@@ -38,7 +38,7 @@ class NoSuchStore(VariantCase):
     pass
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Other(VariantCase):
     value: str
 
@@ -61,7 +61,7 @@ class Nothing:
     pass
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class TwoFields(VariantCase):
     value: str
     more: str
