@@ -33,6 +33,7 @@ from trellis_lattice.errors import ConfigError, Conflict, DeadlineExceeded, Requ
 __all__ = ["EmbeddedNats", "NatsServerSettings", "find_binary", "stop_recorded"]
 
 _POLL = 0.02
+_LINGER = 2.0
 _LOG_LIMIT = 8 * 1024 * 1024
 _TAIL = 2000
 
@@ -271,11 +272,20 @@ def _lock(path: Path, data_dir: Path) -> IO[str]:
 
 async def _server_lock(data_dir: Path, deadline: float) -> IO[str]:
     """The lock that the server inherits. We hold the supervisor's, so whoever has this one is an orphan."""
+    loop = asyncio.get_running_loop()
     try:
         return _lock(data_dir / "server.lock", data_dir)
     except Conflict:
-        await stop_recorded(data_dir, grace=max(0.1, deadline - asyncio.get_running_loop().time() - 1))
-        return _lock(data_dir / "server.lock", data_dir)
+        await stop_recorded(data_dir, grace=max(0.1, deadline - loop.time() - 1))
+    # A process that has ended, by us or by itself, keeps its files until its last thread is gone.
+    patience = min(deadline, loop.time() + _LINGER)
+    while True:
+        try:
+            return _lock(data_dir / "server.lock", data_dir)
+        except Conflict:
+            if loop.time() > patience:
+                raise
+        await asyncio.sleep(_POLL)
 
 
 def _refuse_taken_port(settings: NatsServerSettings) -> None:
