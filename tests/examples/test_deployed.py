@@ -10,7 +10,7 @@ import pytest
 from tests.fixtures.lattice import Lattice, answer, lattice
 from tools.build import EXAMPLES, ROOT, build
 
-pytestmark = [pytest.mark.guests, pytest.mark.journey, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guests, pytest.mark.journey, pytest.mark.timeout(600)]
 
 MANIFESTS = ROOT / "wadm-manifests"
 TO_BE = "/?text=to+be+or+not+to+be%3F"
