@@ -92,7 +92,7 @@ def _quieten_logs() -> None:
     """What libraries log is for hosts; a command says what there is to say itself."""
     if os.environ.get("TRELLIS_DEBUG"):
         logging.basicConfig(level=logging.DEBUG)
-    else:
+    elif not logging.getLogger().handlers:
         logging.getLogger().addHandler(logging.NullHandler())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -12,6 +13,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from trellis_cli.main import main
 
 _TIMEOUT = 60
 
@@ -120,3 +125,20 @@ async def session(*arguments: str, home: Path, env: Mapping[str, str] | None = N
         if process.returncode is None:
             process.terminate()
         await running.ended()
+
+
+def in_process(*arguments: str, home: Path, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Run:
+    """Runs `trellis ARGUMENTS` inside this process, which saves the start of one; for commands that only ask."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in set(os.environ) - set(environment(home)):
+            patch.delenv(name)
+        for name, value in {"HOME": str(home), **(env or {})}.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+    assert isinstance(ended.value.code, int)
+    return Run(ended.value.code, out.getvalue(), err.getvalue())

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support import command, environment, session, trellis
+from tests.cli.support import command, environment, in_process, session, trellis
 from trellis_cli.up import record
 from trellis_cli.up.record import Process
 
@@ -110,53 +110,53 @@ async def test_ctrl_c_twice_does_not_wait(data_dir: Path, tmp_path: Path, left: 
         assert await running.ended() == 130
 
 
-async def test_in_the_background_other_commands_find_it_and_down_ends_it(
+def test_in_the_background_other_commands_find_it_and_down_ends_it(
     data_dir: Path, tmp_path: Path, left: Traces
 ) -> None:
     env = {"TRELLIS_DATA_DIR": str(data_dir)}
-    started = await trellis("up", "--detach", "--nats-port", "0", "-o", "json", home=tmp_path, env=env)
+    started = in_process("up", "--detach", "--nats-port", "0", "-o", "json", home=tmp_path, env=env)
     left.look()
     assert started.status == 0, started.err
     host = started.json["hosts"][0]
     for name in (host["id"], host["id"][:8], host["friendly_name"]):
-        found = await trellis("get", "inventory", name, "-o", "json", home=tmp_path, env=env)
+        found = in_process("get", "inventory", name, "-o", "json", home=tmp_path, env=env)
         assert found.json["inventories"][0]["host_id"] == host["id"]
-    second = await trellis("up", home=tmp_path, env=env)
+    second = in_process("up", home=tmp_path, env=env)
     assert second.status == 1
     assert "runs already" in second.err
-    version = await trellis("version", "-o", "json", home=tmp_path, env=env)
+    version = in_process("version", "-o", "json", home=tmp_path, env=env)
     assert version.json["hosts"][0]["version"] == version.json["trellis"]
-    assert (await trellis("down", home=tmp_path, env=env)).status == 0
+    assert in_process("down", home=tmp_path, env=env).status == 0
     left.check_nothing_is_left()
-    again = await trellis("down", home=tmp_path, env=env)
+    again = in_process("down", home=tmp_path, env=env)
     assert again.status == 0
     assert "Nothing" in again.err
-    gone = await trellis("get", "hosts", "--nats-url", started.json["nats_url"], home=tmp_path)
+    gone = in_process("get", "hosts", "--nats-url", started.json["nats_url"], home=tmp_path)
     assert gone.status == 5
     assert "trellis up" in gone.err
 
 
-async def test_state_and_identity_survive_a_restart(data_dir: Path, tmp_path: Path, left: Traces) -> None:
+def test_state_and_identity_survive_a_restart(data_dir: Path, tmp_path: Path, left: Traces) -> None:
     ids = set()
     for _ in range(2):
-        started = await trellis(*up(data_dir, "--detach", "-o", "json"), home=tmp_path)
+        started = in_process(*up(data_dir, "--detach", "-o", "json"), home=tmp_path)
         left.look()
         ids.add(started.json["hosts"][0]["id"])
-        assert (await trellis("down", "--data-dir", str(data_dir), home=tmp_path)).status == 0
+        assert (in_process("down", "--data-dir", str(data_dir), home=tmp_path)).status == 0
     assert len(ids) == 1
 
 
-async def test_a_background_start_that_fails_says_why(data_dir: Path, tmp_path: Path, left: Traces) -> None:
+def test_a_background_start_that_fails_says_why(data_dir: Path, tmp_path: Path, left: Traces) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
         for more in ((), ("--detach",)):
-            run = await trellis("up", "--data-dir", str(data_dir), "--nats-port", port, *more, home=tmp_path)
+            run = in_process("up", "--data-dir", str(data_dir), "--nats-port", port, *more, home=tmp_path)
             assert run.status == 1
             assert port in run.err
             assert len(run.err.splitlines()) <= 4
-    nowhere = await trellis("up", "--nats-url", f"nats://127.0.0.1:{port}", "--data-dir", str(data_dir), home=tmp_path)
+    nowhere = in_process("up", "--nats-url", f"nats://127.0.0.1:{port}", "--data-dir", str(data_dir), home=tmp_path)
     assert nowhere.status == 5
 
 
