@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.wit.strategies import EXAMPLES, TYPED_VALUES, TYPES, same
-from trellis_lattice.errors import PeerMisbehaved, RequestInvalid, TrellisError
+from trellis_lattice.errors import PeerMisbehaved, RequestInvalid
 from trellis_lattice.invocation.api import Handle
-from trellis_lattice.streams import BytesBody
 from trellis_lattice.wit import (
     Borrow,
     Case,
@@ -214,12 +213,11 @@ def test_malformed_cbor_is_misbehaviour(data):
         loads(data)
 
 
-def test_a_complete_body_crosses_without_a_hub():
-    codec = Codec(Stream())
-    assert codec.encode(BytesBody(b"all")) == b"all"
-    assert codec.decode(b"all").remaining == b"all"
-    with pytest.raises(TrellisError):
-        codec.encode("text")
+def test_a_stream_does_not_cross_as_data():
+    with pytest.raises(RequestInvalid, match="a stream"):
+        Codec(Stream()).encode(object())
+    with pytest.raises(PeerMisbehaved, match="a stream"):
+        Codec(Stream()).decode(b"all")
 
 
 @pytest.mark.parametrize(

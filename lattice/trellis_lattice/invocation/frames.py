@@ -18,10 +18,9 @@ import re
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from trellis_lattice.errors import PeerMisbehaved, TrellisError, Unavailable, from_wire
-from trellis_lattice.streams import Fields
 from trellis_lattice.wit.cbor import dumps, loads
 
 __all__ = [
@@ -41,6 +40,8 @@ __all__ = [
     "parse",
 ]
 
+Fields: TypeAlias = list[tuple[str, bytes]]
+"""As `trellis_lattice.streams.Fields`, which would bring an event loop with it."""
 CHUNK = 64 * 1024
 """Most bytes in one data frame."""
 WINDOW = 256 * 1024

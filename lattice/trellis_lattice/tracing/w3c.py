@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
@@ -14,6 +15,7 @@ _KNOWN_FLAGS = 0x03
 """Sampled, and (level 2 of the standard) random trace id."""
 
 
+@lru_cache(maxsize=1024)
 def parse_traceparent(traceparent: str | None, tracestate: str | None = None) -> SpanContext | None:
     """The caller's span; None if there is none, or if it is malformed (the standard says: start anew)."""
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent and len(traceparent) <= 256 else None

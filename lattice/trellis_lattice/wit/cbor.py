@@ -3,7 +3,7 @@
 The laws of this file: nothing is decoded that the type does not allow, and nothing encoded; an error names the
 path inside the value, the expected WIT type and what was found. Where the Python form and the CBOR form of a
 type are the same (strings, integers, records of these …) the value is checked and passed on as it is.
-A `list<u8>` of more than `MAX_BYTES` within one value is refused before anything is built of it: handing bytes
+Pure. A `list<u8>` of more than `MAX_BYTES` within one value is refused before anything is built of it: handing bytes
 to a component costs 32 times their size, and cannot be interrupted.
 """
 
@@ -16,7 +16,6 @@ import cbor2
 
 from trellis_lattice.errors import PeerMisbehaved, RequestInvalid, TrellisError
 from trellis_lattice.invocation.api import Handle
-from trellis_lattice.streams import BytesBody
 from trellis_lattice.wit._compile import MAX_BYTES, Mismatch, Pass, TooManyBytes, compile_type
 from trellis_lattice.wit.render import type_text
 from trellis_lattice.wit.types import (
@@ -57,7 +56,7 @@ class Crossing(Protocol):
 
 
 class DataOnly:
-    """The crossing of those who hold no resources and carry no streams: handles pass, complete bodies too."""
+    """The crossing of those who hold no resources and carry no streams: only handles pass."""
 
     def lower_resource(self, value: Any, resource: ResourceId, owned: bool) -> Handle:
         if isinstance(value, Handle):
@@ -68,14 +67,10 @@ class DataOnly:
         return handle
 
     def lower_stream(self, stream: Any) -> Any:
-        if isinstance(stream, BytesBody):
-            return stream.remaining
-        raise ValueError("a complete body")
+        raise ValueError("which cannot cross here")
 
     def lift_stream(self, wire: Any) -> Any:
-        if isinstance(wire, bytes):
-            return BytesBody(wire)
-        raise ValueError("a complete body")
+        raise ValueError("which cannot cross here")
 
 
 DATA_ONLY = DataOnly()
