@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from trellis_wadm.manifest.findings import Finding, Level, Path, path_text
+
+if TYPE_CHECKING:
+    import yaml
 
 __all__ = ["MAX_BYTES", "Document", "read_documents"]
 
@@ -24,7 +25,6 @@ _MAX_DOCUMENTS = 256
 _MAX_VALUES = 200_000
 _MAX_DEPTH = 64
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PREFIX = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?[0-9]+")
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
@@ -106,16 +106,19 @@ def _unreadable(
 
 def _compose(text: str) -> Iterator[Document]:
     """The node graph of each document, built into data; stops at the first syntax error."""
+    import yaml  # a host that is never given a manifest need not load it
+
     index = 0
+    loader_class: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        loader = _LOADER(text)
+        loader = loader_class(text)
     except yaml.YAMLError as error:
         yield _syntax(error, text, index)
         return
     try:
         while index < _MAX_DOCUMENTS and loader.check_node():
             node = loader.get_node()
-            if isinstance(node, yaml.ScalarNode) and node.value == "":
+            if node.id == "scalar" and node.value == "":
                 continue
             yield _Builder(index).document(node)
             index += 1
@@ -171,7 +174,7 @@ class _Builder:
             return _unreadable("too-complex", str(error), "Use fewer aliases.", mark.line + 1, 1, self._index)
         return Document(data, self._index, self._positions, tuple(self._findings))
 
-    def _build(self, node: yaml.Node, path: Path, around: tuple[int, ...]) -> Any:
+    def _build(self, node: Any, path: Path, around: tuple[int, ...]) -> Any:
         self._values += 1
         if self._values > _MAX_VALUES:
             raise _TooBig(f"The manifest has more than {_MAX_VALUES} values once its aliases are expanded.")
@@ -179,16 +182,16 @@ class _Builder:
             raise _TooBig(f"The manifest is nested more than {_MAX_DEPTH} levels deep, or an alias contains itself.")
         self._positions.setdefault(path, _place(node))
         inside = (*around, id(node))
-        if isinstance(node, yaml.MappingNode):
+        if node.id == "mapping":
             return self._mapping(node, path, inside)
-        if isinstance(node, yaml.SequenceNode):
+        if node.id == "sequence":
             return [self._build(item, (*path, i), inside) for i, item in enumerate(node.value)]
-        return self._scalar(cast("yaml.ScalarNode", node), path)
+        return self._scalar(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: Path, inside: tuple[int, ...]) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
+            if key_node.id != "scalar":
                 self._complain("key-not-text", path, key_node, "A key must be text.", None)
                 continue
             key = str(key_node.value)
