@@ -84,5 +84,5 @@ async def test_the_pipeline_across_two_hosts():
     ):
         await ask_pipeline(port)
         components = await running.trellis("get", "components")
-        where = {item["id"]: item["host"] for item in components["components"]}
+        where = {item["id"]: item["host_id"] for item in components["components"]}
         assert where["pipeline_two_hosts-front"] != where["pipeline_two_hosts-words"]
