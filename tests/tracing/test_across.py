@@ -115,7 +115,8 @@ async def test_a_failure_marks_every_span_on_its_way_and_is_logged_with_its_trac
         ("a:b/c/trap", "error", "trapped"),
         ("a:b/c/trap", "error", "trapped"),
     ]
-    assert "a:b/c@1.0.0/trap of backend failed: trapped" in caplog.text
+    [record] = [record for record in caplog.records if "a:b/c@1.0.0/trap of backend failed: trapped" in record.message]
+    assert record.__dict__["trace_id"] == root.trace_id
 
 
 async def test_an_unrecorded_trace_crosses_without_spans(hosts: list[Host]) -> None:

@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from tests.wit.strategies import EXAMPLES
 from trellis_lattice.errors import ConfigError, InvocationFailed, PeerMisbehaved
 from trellis_lattice.invocation.api import Call
-from trellis_lattice.tracing import RecentSpans, SpanKind, SpanRecord, TraceIds, Tracing
+from trellis_lattice.tracing import RecentSpans, SpanKind, SpanRecord, TraceIds, Tracing, trace_fields
 from trellis_lattice.tracing.query import span_tree
 from trellis_lattice.tracing.sampling import BudgetSampler, TokenBucket, default_sampler
 from trellis_lattice.tracing.setup import start_tracing
@@ -242,9 +242,11 @@ def test_log_records_carry_the_trace():
     record = logging.LogRecord("x", logging.INFO, "", 0, "text", (), None)
     with tracing.span("x") as span:
         assert TraceIds().filter(record)
+        assert trace_fields()["trace_id"] == span.trace_id
     assert record.trace_id == span.trace_id
-    assert TraceIds().filter(record)
-    assert (record.trace_id, record.span_id) == ("", "")
+    outside = logging.LogRecord("x", logging.INFO, "", 0, "text", (), None)
+    assert TraceIds().filter(outside)
+    assert (outside.trace_id, outside.span_id) == ("", "")
 
 
 # Recent spans

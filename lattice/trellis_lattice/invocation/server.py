@@ -41,7 +41,7 @@ from trellis_lattice.invocation.headers import (
 from trellis_lattice.invocation.resources import HeldInstance, ResourceTable
 from trellis_lattice.invocation.streams import StreamHub
 from trellis_lattice.invocation.tasks import Tasks
-from trellis_lattice.tracing import SpanKind, Tracing
+from trellis_lattice.tracing import SpanKind, Tracing, trace_fields
 from trellis_lattice.tracing.w3c import parse_traceparent
 from trellis_lattice.wit.cbor import dumps, loads
 
@@ -400,7 +400,8 @@ def _crashed(target: str, error: Exception) -> InvocationFailed:
 
 
 def _log_failure(call: Call, error: Exception) -> None:
+    what = (call.interface, call.function, call.target)
     if isinstance(error, TrellisError):
-        _log.warning("%s/%s of %s failed: %s", call.interface, call.function, call.target, error.message)
+        _log.warning("%s/%s of %s failed: %s", *what, error.message, extra=trace_fields())
     else:
-        _log.error("%s/%s of %s failed", call.interface, call.function, call.target, exc_info=error)
+        _log.error("%s/%s of %s failed", *what, exc_info=error, extra=trace_fields())

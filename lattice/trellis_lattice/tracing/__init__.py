@@ -3,7 +3,7 @@
 from opentelemetry.trace import SpanKind
 
 from trellis_lattice.tracing.facade import ActiveSpan, Tracing
-from trellis_lattice.tracing.logs import TraceIds
+from trellis_lattice.tracing.logs import TraceIds, trace_fields
 from trellis_lattice.tracing.recent import RecentSpans, SpanRecord
 
-__all__ = ["ActiveSpan", "RecentSpans", "SpanKind", "SpanRecord", "TraceIds", "Tracing"]
+__all__ = ["ActiveSpan", "RecentSpans", "SpanKind", "SpanRecord", "TraceIds", "Tracing", "trace_fields"]
