@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from trellis_lattice.wire import WireModel
 from trellis_wadm.planner.result import ApplicationStatus, ScalerStatus, StatusType
@@ -33,14 +33,20 @@ def status_subject(lattice: str, name: str) -> str:
     return f"wadm.status.{lattice}.{name}"
 
 
-class State(WireModel):
+class _Message(WireModel):
+    """Built on first use: every host imports this when it starts."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class State(_Message):
     """A state and what there is to say about it."""
 
     type: StatusType
     message: str | None = None
 
 
-class ConditionReport(WireModel):
+class ConditionReport(_Message):
     """One thing that does not hold: a stable `reason`, where, and since when (RFC 3339)."""
 
     reason: str
@@ -49,7 +55,7 @@ class ConditionReport(WireModel):
     since: str | None = None
 
 
-class ScalerReport(WireModel):
+class ScalerReport(_Message):
     id: str
     kind: str
     name: str
@@ -57,7 +63,7 @@ class ScalerReport(WireModel):
     conditions: tuple[ConditionReport, ...] = ()
 
 
-class StatusReport(WireModel):
+class StatusReport(_Message):
     """The status of an application; `version` is that of the manifest it speaks of (always empty in v1)."""
 
     status: State
@@ -119,7 +125,7 @@ def _scaler_report(scaler: ScalerStatus, epoch: float) -> ScalerReport:
     return ScalerReport(id=scaler.id, kind=scaler.kind, name=scaler.name, status=state, conditions=conditions)
 
 
-class ApplicationSummary(WireModel):
+class ApplicationSummary(_Message):
     """One line of a list."""
 
     name: str
@@ -131,12 +137,12 @@ class ApplicationSummary(WireModel):
     status_message: str | None = None
 
 
-class VersionInfo(WireModel):
+class VersionInfo(_Message):
     version: str
     deployed: bool
 
 
-class PutResult(WireModel):
+class PutResult(_Message):
     """`result`: `created`, `newversion` or `error`."""
 
     result: str
@@ -147,7 +153,7 @@ class PutResult(WireModel):
     findings: tuple[dict[str, Any], ...] = ()
 
 
-class DeployResult(WireModel):
+class DeployResult(_Message):
     """`result`: `acknowledged`, `notfound` or `error`; also the answer to an undeploy."""
 
     result: str
@@ -156,7 +162,7 @@ class DeployResult(WireModel):
     version: str | None = None
 
 
-class DeleteResult(WireModel):
+class DeleteResult(_Message):
     """`result`: `deleted`, `noop` or `error`."""
 
     result: str
