@@ -12,10 +12,12 @@ import pytest
 from trellis_lattice.errors import Unavailable
 from trellis_lattice.http import HttpRequest, HttpResponse
 from trellis_lattice.invocation.api import Call
+from trellis_lattice.streams import BytesBody, read_all
 from trellis_lattice.tracing import Tracing
 from trellis_provider_sdk import ProviderLink, ProviderRunner
 from trellis_provider_sdk.testing import FakeContext, Shared
 from trellis_providers.http_server import Bounds, HttpServer, Ingress
+from trellis_providers.http_server.connection import Connection
 
 Component = Callable[[HttpRequest], Awaitable[object]]
 
@@ -151,6 +153,15 @@ class Server:
         self.components.by_id["echo"] = component
         await runner.link_put(self.link("echo", **config))
 
+    @property
+    def connections(self) -> list[Connection]:
+        """The server's ends of all connections."""
+        return [each for opened in self.ingress._open.values() for each in opened.listener._connections()]
+
+    def connection(self) -> Connection:
+        (only,) = self.connections
+        return only
+
     async def connect(self, port: int = 0) -> RawClient:
         client = RawClient(*await asyncio.open_connection("127.0.0.1", self.port(port)))
         self._clients.append(client)
@@ -172,7 +183,32 @@ async def server() -> AsyncIterator[Server]:
 
 def text(body: bytes = b"hello", status: int = 200, **headers: str) -> HttpResponse:
     """A complete answer."""
-    from trellis_lattice.streams import BytesBody
-
     fields = [(name.replace("_", "-"), value.encode()) for name, value in headers.items()]
     return HttpResponse(status, fields, BytesBody(body))
+
+
+async def hello(request: HttpRequest) -> HttpResponse:
+    return text(content_type="text/plain")
+
+
+async def echo(request: HttpRequest) -> HttpResponse:
+    return text(await read_all(request.body, 10_000_000))
+
+
+def answering(id: str) -> Component:
+    """A component that answers with its own name."""
+
+    async def component(request: HttpRequest) -> HttpResponse:
+        return text(id.encode())
+
+    return component
+
+
+async def refuses(port: int) -> bool:
+    """Whether nobody listens there."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionError:
+        return True
+    writer.close()
+    return False

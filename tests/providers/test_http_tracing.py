@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased,
 
 from trellis_lattice.errors import InvocationFailed
 from trellis_lattice.http import HttpRequest, HttpResponse
-from trellis_lattice.tracing import RecentSpans, SpanRecord, Tracing
+from trellis_lattice.tracing import RecentSpans, SpanRecord, TraceIds, Tracing
 
 from .conftest import Server, text
 
@@ -73,6 +73,8 @@ async def test_a_failure_can_be_found_by_the_id_the_client_got(
     sampler: Sampler, caplog: pytest.LogCaptureFixture
 ) -> None:
     server, recent = traced(sampler)
+    ids = TraceIds()
+    caplog.handler.addFilter(ids)
 
     async def component(request: HttpRequest) -> HttpResponse:
         raise InvocationFailed("The component trapped: unreachable.")
@@ -82,8 +84,9 @@ async def test_a_failure_can_be_found_by_the_id_the_client_got(
     trace_id = (answer.header("x-trace-id") or b"").decode()
     assert (answer.status, len(trace_id)) == (500, 32)
     assert trace_id in answer.body.decode()
-    assert f"trace {trace_id}" in caplog.text
-    assert "The component trapped: unreachable." in caplog.text
+    (record,) = [record for record in caplog.records if record.name == "trellis.http-server"]
+    assert "The component trapped: unreachable." in record.getMessage()
+    assert vars(record)["trace_id"] == trace_id
     if sampler is ALWAYS_ON:
         (span,) = spans(recent)
         assert (span.trace_id, span.status) == (trace_id, "error")

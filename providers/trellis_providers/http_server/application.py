@@ -110,9 +110,6 @@ def _response(result: object, route: Route) -> HttpResponse:
 
 
 def _failed(error: TrellisError, route: Route, request: HttpRequest, span: ActiveSpan) -> Answer:
-    """The answer to a request that failed; the failure is logged with the trace id that the client gets."""
-    trace_id = span.trace_id if span.context.is_valid else None
-    _log.warning(
-        "%s %s → %s: %s (trace %s)", request.method, request.path_with_query, route.component, error, trace_id or "-"
-    )
-    return answer_error(error, trace_id)
+    """The answer to a request that failed; the log record, made inside the span, has the trace id that it gives."""
+    _log.warning("%s %s → %s: %s", request.method, request.path_with_query, route.component, error)
+    return answer_error(error, span.trace_id if span.context.is_valid else None)
