@@ -38,7 +38,7 @@ class HttpServer(Provider):
         await self.ingress.remove(link.key)
 
     async def config_changed(self, config: Mapping[str, str]) -> None:
-        """All routes are read again; nothing changes if one of them cannot be."""
+        """Every link is read anew before the first route changes, so that a wrong value changes nothing."""
         settings = server_settings(config)
         routes = [self._route(link, settings) for link in self._links.values()]
         for route in routes:
