@@ -272,6 +272,26 @@ async def test_a_stream_whose_host_dies_fails(net: Lattice) -> None:
     assert caught.value.maybe_executed
 
 
+async def test_a_stream_ends_with_the_deadline_of_its_call(net: Lattice) -> None:
+    pipes: list[Pipe] = []
+
+    async def handle(call: Call) -> HttpResponse:
+        pipes.append(Pipe())
+        pipes[-1].write(b"first")
+        return HttpResponse(200, [], pipes[-1])
+
+    rig, server = await net.rig({"handle": (http.HANDLE_TYPE, handle)})
+    response = await rig.call("handle", HttpRequest("GET", "/", None, None), timeout=0.3)
+    assert await response.body.read(100) == b"first"
+    with pytest.raises(DeadlineExceeded):
+        await response.body.read(100)
+    while not pipes[0].reader_gone:
+        await pipes[0].changed()
+    unread = await rig.call("handle", HttpRequest("GET", "/", None, None), timeout=0.3)
+    await until(lambda: not rig.invoker._hub.incoming and not server.hub.outgoing)  # type: ignore[attr-defined]
+    assert unread.status == 200
+
+
 async def test_a_writer_that_vanished_is_noticed_by_its_reader(net: Lattice) -> None:
     async def handle(call: Call) -> HttpResponse:
         pipe = Pipe()

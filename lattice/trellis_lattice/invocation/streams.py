@@ -132,7 +132,7 @@ class Incoming:
         self._hub = hub
         self._more = ref.more or ""
         self.host = ref.host
-        self._deadline = deadline
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
         self._buffer: deque[bytes] = deque([ref.head] if ref.head else [])
         self._order = frames.SequenceChecker()
         self._credit = frames.CreditCounter()
@@ -197,15 +197,16 @@ class Incoming:
         loop = asyncio.get_running_loop()
         self._wake = loop.create_future()
         try:
-            async with asyncio.timeout_at(min(self._deadline, loop.time() + _PROBE_INTERVAL)):
+            async with asyncio.timeout_at(loop.time() + _PROBE_INTERVAL):
                 await self._wake
         except TimeoutError:
-            if loop.time() >= self._deadline:
-                self.fail(DeadlineExceeded("The deadline of the call passed while its stream was read."))
-                await self._hub.try_publish(self._more, frames.cancel())
-            elif self._inbox is not None:
+            if self._inbox is not None and self._error is None:
                 # If the writer is gone, the server answers this with "no responders".
                 await self._hub.connection.publish(self._more, frames.credit(0), reply=self._inbox.subject)
+
+    def _expire(self) -> None:
+        self.fail(DeadlineExceeded("The deadline of the call passed while its stream was read."))
+        self._hub.tasks.spawn(self._hub.try_publish(self._more, frames.cancel()))
 
     def _on_message(self, message: Message) -> None:
         try:
@@ -233,6 +234,7 @@ class Incoming:
             raise PeerMisbehaved(f"The writer of a stream sent a {frame.kind.name.lower()} frame.")
 
     def _release(self) -> None:
+        self._timer.cancel()
         self._hub.incoming.discard(self)
         if self._inbox is not None:
             self._inbox.close()
