@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from cbor2 import CBORTag
 
 from trellis_lattice.invocation.api import Handle
+from trellis_lattice.wit._mismatch import Mismatch, Pass
 from trellis_lattice.wit.render import type_text
 from trellis_lattice.wit.types import (
     Borrow,
@@ -32,20 +33,7 @@ from trellis_lattice.wit.types import (
 )
 from trellis_lattice.wit.values import Case, Err, Ok, Some
 
-__all__ = [
-    "F32_MAX",
-    "HANDLE_TAG",
-    "INTEGERS",
-    "MAX_BYTES",
-    "Forms",
-    "Mismatch",
-    "Pass",
-    "TooManyBytes",
-    "compile_type",
-]
-
-MAX_BYTES = 2 * 1024 * 1024
-"""Most bytes of `list<u8>` in one argument or result."""
+__all__ = ["F32_MAX", "HANDLE_TAG", "INTEGERS", "Forms", "compile_type"]
 
 HANDLE_TAG = 27
 """CBOR tag of a handle: "serialised object with type name and constructor arguments" (IANA registry)."""
@@ -64,40 +52,6 @@ INTEGERS: Mapping[Primitive, tuple[int, int]] = {
 }
 
 
-class Mismatch(Exception):
-    """A value that its type does not allow. `path` grows while it passes the containers, outermost first."""
-
-    def __init__(self, expected: str, found: object) -> None:
-        super().__init__(expected)
-        self.expected = expected
-        self.found = describe(found)
-        self.path = ""
-
-    def below(self, part: str) -> None:
-        self.path = part + self.path
-
-
-class TooManyBytes(Mismatch):
-    def __init__(self, size: int) -> None:
-        super().__init__(f"at most {MAX_BYTES} bytes", None)
-        self.size = size
-
-
-class Pass:
-    """State of one top-level value's way through the closures."""
-
-    __slots__ = ("crossing", "octets")
-
-    def __init__(self, crossing: Any) -> None:
-        self.crossing = crossing
-        self.octets = 0
-
-    def count(self, size: int) -> None:
-        self.octets += size
-        if self.octets > MAX_BYTES:
-            raise TooManyBytes(self.octets)
-
-
 Closure = Callable[[Any, Pass], Any]
 
 
@@ -106,22 +60,6 @@ class Forms(NamedTuple):
     decode: Closure
     identical: bool = False
     """Both closures return the very object they were given."""
-
-
-def describe(value: object) -> str:
-    """A wrong value in a few words."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bytes | bytearray):
-        return f"{len(value)} bytes"
-    if isinstance(value, bool | int | float | str):
-        text = repr(value[:40] + "…" if isinstance(value, str) and len(value) > 40 else value)
-        return f"{type(value).__name__} {text[:60]}"
-    if isinstance(value, Mapping):
-        return f"a map with {len(value)} entries"
-    if isinstance(value, list | tuple):
-        return f"an array of {len(value)}"
-    return type(value).__name__
 
 
 def compile_type(type: WitType) -> Forms:

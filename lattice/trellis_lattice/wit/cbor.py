@@ -16,7 +16,8 @@ import cbor2
 
 from trellis_lattice.errors import PeerMisbehaved, RequestInvalid, TrellisError
 from trellis_lattice.invocation.api import Handle
-from trellis_lattice.wit._compile import MAX_BYTES, Mismatch, Pass, TooManyBytes, compile_type
+from trellis_lattice.wit._compile import compile_type
+from trellis_lattice.wit._mismatch import MAX_BYTES, Mismatch, Pass, TooManyBytes
 from trellis_lattice.wit.render import type_text
 from trellis_lattice.wit.types import (
     Borrow,

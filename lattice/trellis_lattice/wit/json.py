@@ -15,7 +15,8 @@ from typing import Any
 
 from trellis_lattice.errors import RequestInvalid
 from trellis_lattice.invocation.api import Handle
-from trellis_lattice.wit._compile import F32_MAX, INTEGERS, MAX_BYTES, Mismatch
+from trellis_lattice.wit._compile import F32_MAX, INTEGERS
+from trellis_lattice.wit._mismatch import MAX_BYTES, Mismatch
 from trellis_lattice.wit.render import type_text
 from trellis_lattice.wit.types import (
     Borrow,
