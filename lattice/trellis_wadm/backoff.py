@@ -34,7 +34,7 @@ class Policy:
     `pending` is how long a command may take whose work goes on after it was acknowledged, `prompt` any other.
     """
 
-    first: float = 1.0
+    first: float = 0.5
     cap: float = 30.0
     limit: int = 6
     pending: float = 60.0

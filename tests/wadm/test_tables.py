@@ -246,7 +246,7 @@ class TestBackoff:
         assert sent <= limit
 
     def test_waits_are_capped(self) -> None:
-        assert [Policy().delay(n) for n in (1, 2, 3, 5, 6, 1000)] == [1, 2, 4, 16, 30, 30]
+        assert [Policy().delay(n) for n in (1, 2, 3, 6, 7, 1000)] == [0.5, 1, 2, 16, 30, 30]
 
 
 class TestJournal:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, assert_never
 
+from trellis_lattice.ids import short
 from trellis_lattice.links import Link
 
 __all__ = [
@@ -130,13 +131,13 @@ def describe(command: Command) -> str:
             what = f"{command.wit_namespace}:{command.wit_package}"
             return f"delete link {command.source_id} to {command.target} ({what}, name {command.name})"
         case StartProvider():
-            return f"start provider {command.id} on {command.host}"
+            return f"start provider {command.id} on {short(command.host)}"
         case StopProvider():
-            return f"stop provider {command.id} on {command.host}"
+            return f"stop provider {command.id} on {short(command.host)}"
         case ScaleComponent(count=0):
-            return f"stop component {command.id} on {command.host}"
+            return f"stop component {command.id} on {short(command.host)}"
         case ScaleComponent():
-            return f"run component {command.id} on {command.host} with up to {command.count} instances"
+            return f"run component {command.id} on {short(command.host)} with up to {command.count} instances"
     assert_never(command)
 
 
