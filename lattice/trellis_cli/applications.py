@@ -93,6 +93,8 @@ class Applications:
 
     async def deploy(self, name: str, version: str | None) -> str:
         """Makes a version (None: the newest) the one that is to run; returns which one."""
+        if version is None and await self._stored(name, None) is None:
+            raise _unknown(name)
         result = await self._asked(lambda deadline: self.client.deploy(name, version, deadline=deadline))
         return result.version or version or ""
 
@@ -100,7 +102,7 @@ class Applications:
         """Raises `NotFound` for an application that is not stored."""
         report = await self._asked(lambda deadline: self.client.status(name, deadline=deadline))
         if not report.scalers and await self._stored(name, None) is None:
-            raise NotFound(f"There is no application `{name}`.", remedy="List: trellis app list")
+            raise _unknown(name)
         return report
 
     async def until_deployed(self, name: str, version: str, say: Say, timeout: float) -> tuple[Verdict, StatusReport]:
@@ -118,7 +120,7 @@ class Applications:
                 while True:
                     report = await self._asked(lambda deadline: self.client.status(name, deadline=deadline))
                     now_is = verdict(report, version)
-                    for line in unmet(report) if now_is is not Verdict.DEPLOYED else ():
+                    for line in unmet(report, since=False) if now_is is not Verdict.DEPLOYED else ():
                         if line not in said:
                             said.add(line)
                             say(line)
@@ -150,6 +152,9 @@ class Applications:
         return result.result != "noop"
 
     async def undeploy(self, name: str) -> None:
+        """Raises `NotFound` for an application that is not stored."""
+        if await self._stored(name, None) is None:
+            raise _unknown(name)
         await self._asked(lambda deadline: self.client.undeploy(name, deadline=deadline))
 
     async def until_gone(self, name: str, say: Say, timeout: float) -> None:
@@ -185,6 +190,10 @@ class Applications:
             await asyncio.sleep(0.1)
 
 
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"There is no application `{name}`.", remedy="List: trellis app list")
+
+
 async def _first(news: asyncio.Event) -> None:
     """Returns at the next news, or after a while without any."""
     with contextlib.suppress(TimeoutError):
@@ -194,7 +203,7 @@ async def _first(news: asyncio.Event) -> None:
 
 
 def _late(name: str, report: StatusReport, timeout: float) -> DeadlineExceeded:
-    missing = unmet(report)
+    missing = unmet(report, since=False)
     listed = "\n" + "\n".join(f"  {line}" for line in missing) if missing else ""
     return DeadlineExceeded(
         f"`{name}` is still {report.type} after {timeout:g} s.{listed}",

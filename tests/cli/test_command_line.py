@@ -25,6 +25,8 @@ def commands(group: typer.Typer, path: tuple[str, ...] = ()) -> Iterator[tuple[t
     for below in group.registered_groups:
         assert below.name is not None
         assert below.typer_instance is not None
+        if below.hidden is True:
+            continue
         yield from commands(below.typer_instance, (*path, below.name))
 
 

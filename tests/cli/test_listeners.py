@@ -64,12 +64,34 @@ async def test_port_zero_is_never_shared() -> None:
             await client.release(listener)
 
 
+async def died_with_a_listener(broker: ListenerBroker) -> int:
+    """What is left of a host that died: its descriptors are closed. Returns the port it had."""
+    client = ListenerClient(broker.path)
+    listener = await client.open("127.0.0.1", 0)
+    port = int(listener.getsockname()[1])
+    listener.close()
+    for connection in client._held.values():
+        connection.close()
+    return port
+
+
 async def test_a_host_that_dies_lets_go() -> None:
-    async with ListenerBroker() as broker:
+    async with ListenerBroker(linger=0.0) as broker:
+        await died_with_a_listener(broker)
+        await until_released(broker)
+
+
+async def test_clients_wait_when_the_last_host_died() -> None:
+    async with ListenerBroker(linger=600.0) as broker:
+        port = await died_with_a_listener(broker)
+        assert broker.addresses == [("127.0.0.1", port)]
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
         client = ListenerClient(broker.path)
-        listener = await client.open("127.0.0.1", 0)
-        listener.close()
-        await client.aclose()
+        listener = await client.open("127.0.0.1", port)
+        await asyncio.wait_for(answered_by(listener), 10)
+        writer.close()
+        await writer.wait_closed()
+        await client.release(listener)
         await until_released(broker)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trellis_cli.output.document import Column, Listing
+from trellis_cli.output.lattice import short_id
 from trellis_cli.output.style import PLAIN, Style, clean
 from trellis_cli.output.table import align
 from trellis_wadm.api.messages import ApplicationSummary, ConditionReport, StatusReport
 
-__all__ = ["applications", "condition_text", "curl_commands", "manifest_text", "status_data", "status_text", "unmet"]
+__all__ = ["applications", "curl_commands", "manifest_text", "status_data", "status_text", "unmet"]
+
+_HOST_ID = re.compile(r"\bN[A-Z2-7]{55}\b")
 
 
 def applications(found: Iterable[ApplicationSummary], lattice: str) -> Listing:
@@ -60,27 +64,21 @@ def status_text(name: str, report: StatusReport, style: Style = PLAIN) -> str:
     return text
 
 
-def unmet(report: StatusReport) -> list[str]:
-    """One line for each thing that does not hold: what, why, where, since when; without repetitions."""
+def unmet(report: StatusReport, *, since: bool = True) -> list[str]:
+    """One line for each thing that does not hold: what, why, where and since when; without repetitions."""
     lines = [
-        f"{clean(scaler.name)}: {condition_text(condition)}"
-        for scaler in report.scalers
-        for condition in scaler.conditions
+        f"{scaler.name}: {_condition(condition, since)}" for scaler in report.scalers for condition in scaler.conditions
     ]
     if not lines:  # v1's scheduler knows messages only
-        lines = [
-            f"{clean(scaler.name)}: {clean(scaler.status.message)}"
-            for scaler in report.scalers
-            if scaler.status.message
-        ]
-    return list(dict.fromkeys(lines))
+        lines = [f"{scaler.name}: {scaler.status.message}" for scaler in report.scalers if scaler.status.message]
+    return list(dict.fromkeys(_HOST_ID.sub(lambda id: short_id(id[0]), clean(line)) for line in lines))
 
 
-def condition_text(condition: ConditionReport) -> str:
-    """`message [reason] (host N…, since 2026-…)`"""
-    notes = [f"host {condition.host[:10]}…"] if condition.host else []
-    notes += [f"since {condition.since}"] if condition.since else []
-    return clean(condition.message) + (f" ({clean(', '.join(notes))})" if notes else "")
+def _condition(condition: ConditionReport, since: bool) -> str:
+    """`message (host N…, since 2026-…)`, as far as that is known and not said already."""
+    notes = [f"host {condition.host}"] if condition.host and condition.host not in condition.message else []
+    notes += [f"since {condition.since}"] if condition.since and since else []
+    return condition.message + (f" ({', '.join(notes)})" if notes else "")
 
 
 def manifest_text(manifest: Mapping[str, Any]) -> str:

@@ -2,10 +2,13 @@
 
 The supervisor binds an address once, plainly, so that a port in use is an error, and gives the socket to each
 host that asks. A host asks over a Unix socket and keeps that connection: as long as it is open the host holds
-the address, so a host that dies lets go by dying. When nobody holds an address its port is free again.
+the address, so a host that dies lets go by dying. When the last holder gives an address back its port is free
+again; when the last holder dies the socket stays open for a moment, so that clients wait for the next host
+instead of being refused.
 
 Wire: the host sends one line `{"host": …, "port": …}`; the answer is one line, either `{"host", "port"}` with
-the socket attached (SCM_RIGHTS), or `{"error": …}` as an error of Trellis travels. Port 0 is never shared.
+the socket attached (SCM_RIGHTS), or `{"error": …}` as an error of Trellis travels. A host that gives the address
+back sends a second line before it hangs up. Port 0 is never shared.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from trellis_provider_sdk.listeners import BoundListeners
 __all__ = ["ListenerBroker", "ListenerClient"]
 
 _MAX_LINE = 64 * 1024
+_LINGER = 5.0
+"""Seconds that an address outlives a last holder that died: time enough to start a host again."""
 _Address = tuple[str, int]
 
 
@@ -35,12 +40,14 @@ _Address = tuple[str, int]
 class _Shared:
     socket: socket.socket
     holders: int = 0
+    closing: asyncio.TimerHandle | None = None
 
 
 class ListenerBroker:
     """The supervisor's side. `async with` opens the Unix socket and closes everything at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, linger: float = _LINGER) -> None:
+        self._linger = linger
         self._listeners = BoundListeners()
         self._binding = asyncio.Lock()
         self._shared: dict[_Address, _Shared] = {}
@@ -56,7 +63,7 @@ class ListenerBroker:
 
     @property
     def addresses(self) -> list[_Address]:
-        """What is listened on, on behalf of at least one host."""
+        """What is listened on."""
         return sorted(self._shared)
 
     async def __aenter__(self) -> ListenerBroker:
@@ -78,9 +85,8 @@ class ListenerBroker:
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        for shared in self._shared.values():
-            shared.socket.close()
-        self._shared.clear()
+        for address, shared in list(self._shared.items()):
+            self._close(address, shared)
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -99,13 +105,14 @@ class ListenerBroker:
         except (OSError, ValueError):
             writer.close()  # a host that went away in the middle of a sentence, or whatever that was
             return
+        goodbye = b""
         try:
             _send(writer, shared.socket)
-            await reader.read()
-        except OSError:
+            goodbye = await reader.readline()
+        except (OSError, ValueError):
             pass  # it died: that is how it lets go
         finally:
-            self._release(address, shared)
+            self._release(address, shared, given_back=bool(goodbye))
             writer.close()
 
     async def _hold(self, host: str, port: int) -> tuple[_Address, _Shared]:
@@ -116,12 +123,25 @@ class ListenerBroker:
                 port = port or int(shared.socket.getsockname()[1])
                 self._shared[host, port] = shared
             shared.holders += 1
+            if shared.closing is not None:
+                shared.closing.cancel()
+                shared.closing = None
             return (host, port), shared
 
-    def _release(self, address: _Address, shared: _Shared) -> None:
+    def _release(self, address: _Address, shared: _Shared, *, given_back: bool) -> None:
         shared.holders -= 1
-        if shared.holders == 0 and self._shared.pop(address, None) is not None:
-            shared.socket.close()
+        if shared.holders == 0 and given_back:
+            self._close(address, shared)
+        elif shared.holders == 0:
+            loop = asyncio.get_running_loop()
+            shared.closing = loop.call_later(self._linger, self._close, address, shared)
+
+    def _close(self, address: _Address, shared: _Shared) -> None:
+        if shared.closing is not None:
+            shared.closing.cancel()
+        if self._shared.get(address) is shared:
+            del self._shared[address]
+        shared.socket.close()
 
 
 def _request(line: bytes) -> _Address:
@@ -182,12 +202,12 @@ class ListenerClient:
         connection = self._held.pop(listener.fileno(), None) if listener.fileno() >= 0 else None
         listener.close()
         if connection is not None:
-            connection.close()
+            _say_goodbye(connection)
 
     async def aclose(self) -> None:
         """Lets go of everything that is still held."""
         while self._held:
-            self._held.popitem()[1].close()
+            _say_goodbye(self._held.popitem()[1])
 
     async def _ask(self, connection: socket.socket, host: str, port: int) -> socket.socket:
         loop = asyncio.get_running_loop()
@@ -207,6 +227,12 @@ class ListenerClient:
             for descriptor in descriptors:
                 os.close(descriptor)
             raise
+
+
+def _say_goodbye(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the supervisor is gone: nobody is left to be told
+        connection.send(b"released\n")
+    connection.close()
 
 
 def _answer(reply: dict[str, Any], descriptors: list[int]) -> socket.socket:

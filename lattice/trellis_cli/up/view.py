@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,8 @@ __all__ = ["View", "follow", "open_view"]
 _POLL = 0.1
 _CHUNK = 64 * 1024
 _MAX_LINE = 4096
+_MAX_LOG = 16 * 1024 * 1024
+"""Bytes after which a log is begun anew; the last one is kept beside it."""
 
 
 class View(Watcher, Protocol):
@@ -132,8 +135,13 @@ async def follow(name: str, log: Path, view: View) -> None:
     while True:
         await asyncio.sleep(_POLL)
         with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
-            if _size(log) < position:
+            size = _size(log)
+            if size < position:
                 position = 0
+            elif size > _MAX_LOG and position == size:
+                _turn_over(log)
+                position = 0
+                continue
             file.seek(position)
             chunk = file.read(_CHUNK)
             position += len(chunk)
@@ -141,6 +149,12 @@ async def follow(name: str, log: Path, view: View) -> None:
             rest = rest[-_MAX_LINE:]
             for line in lines:
                 view.log(name, line[:_MAX_LINE].decode("utf-8", "replace"))
+
+
+def _turn_over(log: Path) -> None:
+    """Copies and empties the log. The host appends, so it goes on writing at the new end."""
+    shutil.copyfile(log, log.with_suffix(".log.1"))
+    os.truncate(log, 0)
 
 
 def _size(log: Path) -> int:
