@@ -14,7 +14,7 @@ from tests.fixtures.lattice import ROOT, answer, free_port, lattice
 
 __all__ = ["measure"]
 
-ROUNDS, SECONDS, CONNECTIONS = 5, 3.0, 32
+ROUNDS, SECONDS, CONNECTIONS = 9, 1.5, 32
 BOUND = 0.6
 
 
@@ -39,7 +39,7 @@ async def measure() -> list[Result]:
 
 
 async def _rate(port: int) -> float:
-    done = await load(port, connections=CONNECTIONS, seconds=SECONDS, warmup=0.5)
+    done = await load(port, connections=CONNECTIONS, seconds=SECONDS, warmup=0.3)
     if done.bad_status or done.failures:
         raise RuntimeError(f"{done.bad_status} answers were not 200, {done.failures} connections failed")
     return done.rate

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.result import Result, at_most
-from tests.fixtures.lattice import ROOT, answer, on_free_port, trellis
+from tests.fixtures.lattice import ROOT, first_ok, on_free_port, trellis
 from tools.build import build
 from trellis_lattice.bus.embedded import EmbeddedNats, NatsServerSettings
 
@@ -32,13 +32,13 @@ async def measure() -> list[Result]:
         try:
             manifest, port = on_free_port(ROOT / "wadm-manifests" / "kv-counter.yaml", folder)
             await trellis("app", "deploy", str(manifest), "--nats-url", nats.url, environment={})
-            await _ok(port)
+            await first_ok(port)
             for _ in range(ROUNDS):
                 host.kill()
                 await host.wait()
                 started = time.perf_counter()
                 host = await _start(nats.url, folder)
-                await _ok(port)
+                await first_ok(port)
                 samples.append(time.perf_counter() - started)
         finally:
             if host.returncode is None:
@@ -58,9 +58,3 @@ async def _start(nats_url: str, folder: Path) -> asyncio.subprocess.Process:
         )
     finally:
         os.close(log)
-
-
-async def _ok(port: int) -> None:
-    response = await answer(port)
-    if response.status != 200:
-        raise RuntimeError(f"the example answered {response.status}: {response.body!r}")
