@@ -19,6 +19,7 @@ from trellis_host.runtime.launch import Launcher
 from trellis_host.runtime.providers import HostServices, RunningProvider
 from trellis_host.runtime.router import LocalService, Router
 from trellis_host.runtime.shared_state import SharedState
+from trellis_host.runtime.world import same_world
 from trellis_host.state import (
     ComponentSpec,
     Effect,
@@ -191,7 +192,7 @@ class Workloads:
         running = self.component(spec.id)
         if running is None:
             return
-        if running.spec.config == spec.config and running.spec.limits == spec.limits:
+        if same_world(running.spec, spec):
             running.reshape(spec)
             return
         deadline = asyncio.get_running_loop().time() + FETCH_TIMEOUT

@@ -15,7 +15,7 @@ from trellis_host.state import ComponentSpec
 from trellis_host.wasi import HttpGrants, LogRecord, OutgoingClient, TaskOwner, WasiSettings
 from trellis_lattice.errors import ConfigError
 
-__all__ = ["ALLOWED_HOSTS", "ARGUMENTS", "LiveConfig", "execution_limits", "wasi_settings"]
+__all__ = ["ALLOWED_HOSTS", "ARGUMENTS", "LiveConfig", "execution_limits", "same_world", "wasi_settings"]
 
 ALLOWED_HOSTS = "trellis.dev/allowed-hosts"
 """Annotation: to which hosts a component may send HTTP requests (docs/manifests.md)."""
@@ -83,6 +83,15 @@ def execution_limits(spec: ComponentSpec) -> tuple[Limits, float]:
     return (
         Limits(memory_bytes=memory) if memory is not None else Limits(),
         timeout / 1000 if timeout is not None else DEFAULT_TIMEOUT,
+    )
+
+
+def same_world(one: ComponentSpec, other: ComponentSpec) -> bool:
+    """Whether invocations of both see the same world under the same bounds, slots aside."""
+    return (one.config, one.limits, one.annotations.get(ALLOWED_HOSTS)) == (
+        other.config,
+        other.limits,
+        other.annotations.get(ALLOWED_HOSTS),
     )
 
 
