@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Protocol, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from trellis_cli.output import Document, Format, Listing, Style, clean, render, render_failure
 from trellis_lattice.errors import TrellisError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
 
 __all__ = ["Progress", "Terminal"]
 
@@ -23,6 +27,9 @@ class Progress(Protocol):
 
     def update(self, text: str) -> None:
         """Replaces the text."""
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
 
 
 class Terminal:
@@ -60,20 +67,20 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """One line of chatter."""
-        self._err.write(clean(text, keep_lines=True) + "\n")
-        self._err.flush()
+        self.painted(clean(text, keep_lines=True))
 
     def painted(self, text: str) -> None:
         """One line whose foreign parts are clean already and which may hold colours."""
-        self._err.write(text + "\n")
-        self._err.flush()
+        with suppress(OSError):  # nobody reads any more; what is said is no reason to fail
+            self._err.write(text + "\n")
+            self._err.flush()
 
     def fail(self, error: TrellisError) -> None:
         """The error that ended the command."""
         out, err = render_failure(error, self.format, self.style)
         self.write(out)
-        self._err.write(err)
-        self._err.flush()
+        if err:
+            self.painted(err.rstrip("\n"))
 
     @contextmanager
     def progress(self, text: str) -> Iterator[Progress]:
@@ -85,7 +92,7 @@ class Terminal:
 
         console = Console(file=self._err, no_color=not self.style.enabled, highlight=False)
         with console.status(clean(text)) as status:
-            yield _Spinner(status.update)
+            yield _Spinner(console, status)
 
     def _colored(self, stream: TextIO) -> bool:
         if self._asked is not None:
@@ -104,14 +111,20 @@ class _Lines:
             self._last = text
             self._terminal.note(text)
 
+    def say(self, text: str) -> None:
+        self.update(text)
+
 
 class _Spinner:
     """Progress on a terminal."""
 
-    def __init__(self, update: Callable[[str], None]) -> None:
-        self._update = update
+    def __init__(self, console: Console, status: Status) -> None:
+        self._console, self._status = console, status
 
     def update(self, text: str) -> None:
         from rich.markup import escape
 
-        self._update(escape(clean(text)))
+        self._status.update(escape(clean(text)))
+
+    def say(self, text: str) -> None:
+        self._console.print(clean(text), markup=False, soft_wrap=True)

@@ -12,7 +12,8 @@ import re
 import signal
 import socket
 import termios
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -191,36 +192,48 @@ async def test_down_touches_nothing_that_up_did_not_start(data_dir: Path, tmp_pa
         await stranger.wait()
 
 
-async def test_on_a_terminal_it_shows_a_live_block(data_dir: Path, tmp_path: Path, left: Traces) -> None:
+@asynccontextmanager
+async def on_a_terminal(*arguments: str, home: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, Terminal]]:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 120))
     process = await asyncio.create_subprocess_exec(
-        *command(*up(data_dir)),
+        *command(*arguments),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env=environment(tmp_path),
+        env=environment(home),
         preexec_fn=_own_terminal,
     )
     os.close(theirs)
-    reader, said = _Terminal(ours), ""
+    terminal = Terminal(ours)
     try:
         async with asyncio.timeout(60):
-            while "Ctrl-C stops it." not in said or "components" not in said:
-                said += await reader.read()
-            left.look()
-            os.write(ours, b"\x03")
-            while text := await reader.read():
-                said += text
-            assert await process.wait() == 130
+            yield process, terminal
     finally:
         if process.returncode is None:
-            process.kill()
+            process.terminate()
             await process.wait()
-        os.close(ours)
-    assert "\x1b[" in said
-    assert "host-1" in said
-    assert "Traceback" not in said
+        terminal.close()
+
+
+async def test_on_a_terminal_it_shows_a_live_block(data_dir: Path, tmp_path: Path, left: Traces) -> None:
+    async with on_a_terminal(*up(data_dir), home=tmp_path) as (process, terminal):
+        await terminal.until("Ctrl-C stops it.", "components")
+        left.look()
+        terminal.type(b"\x03")
+        await terminal.until_closed()
+        assert await process.wait() == 130
+    assert "\x1b[" in terminal.said
+    assert "host-1" in terminal.said
+    assert "Traceback" not in terminal.said
+
+
+async def test_a_terminal_that_is_closed_ends_everything(data_dir: Path, tmp_path: Path, left: Traces) -> None:
+    async with on_a_terminal(*up(data_dir), home=tmp_path) as (process, terminal):
+        await terminal.until("Ctrl-C stops it.")
+        left.look()
+        terminal.close()
+        await process.wait()
 
 
 def _own_terminal() -> None:
@@ -229,13 +242,33 @@ def _own_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-class _Terminal:
-    """Reads what appears on a pseudo-terminal; nothing once it is closed."""
+class Terminal:
+    """Our side of a pseudo-terminal: what appears on it, and what is typed."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self.said = ""
 
-    async def read(self) -> str:
+    def type(self, keys: bytes) -> None:
+        os.write(self._descriptor, keys)
+
+    async def until(self, *texts: str) -> None:
+        """Reads until all of these have appeared."""
+        while not all(text in self.said for text in texts):
+            assert await self._read(), self.said
+
+    async def until_closed(self) -> None:
+        """Reads until nobody has the terminal open any more."""
+        while await self._read():
+            pass
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    async def _read(self) -> bool:
         loop = asyncio.get_running_loop()
         readable: asyncio.Future[None] = loop.create_future()
         loop.add_reader(self._descriptor, readable.set_result, None)
@@ -244,6 +277,8 @@ class _Terminal:
         finally:
             loop.remove_reader(self._descriptor)
         try:
-            return os.read(self._descriptor, 65536).decode("utf-8", "replace")
-        except OSError:  # nobody has the terminal open any more
-            return ""
+            text = os.read(self._descriptor, 65536).decode("utf-8", "replace")
+        except OSError:
+            return False
+        self.said += text
+        return bool(text)

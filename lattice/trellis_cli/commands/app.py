@@ -108,7 +108,7 @@ async def deploy_source(
         if wait:
             with cli.terminal.progress(f"Deploying {one.name} {version}") as progress:
                 verdict, status = await applications.until_deployed(
-                    one.name, version, progress.update, cli.settings.patience(_ROLLOUT)
+                    one.name, version, progress.say, cli.settings.patience(_ROLLOUT)
                 )
             report |= {"deployed": verdict is Verdict.DEPLOYED, "status": status.model_dump(mode="json")}
             if verdict is Verdict.DEPLOYED:
@@ -137,7 +137,7 @@ async def undeploy(cli: Cli, what: NameOrFile, no_wait: NoWait = False) -> None:
             await applications.undeploy(name)
             if not no_wait:
                 with cli.terminal.progress(f"Undeploying {name}") as progress:
-                    await applications.until_gone(name, progress.update, cli.settings.patience(_ROLLOUT))
+                    await applications.until_gone(name, progress.say, cli.settings.patience(_ROLLOUT))
             cli.terminal.note(f"Undeployed `{name}`.")
     cli.terminal.emit(Report({"undeployed_application_names": names}, names=names))
 

@@ -141,8 +141,8 @@ class _Signals:
     def _arrived(self, number: signal.Signals) -> None:
         if self.received is None:
             self.received = number
-            self._view.ready("Stopping: hosts drain, then NATS ends. Ctrl-C again does not wait.")
             self._work.cancel()
+            self._view.ready("Stopping: hosts drain, then NATS ends. Ctrl-C again does not wait.")
         else:
             self._supervisor.hurry()
 

@@ -34,6 +34,7 @@ class Beside:
         self._supervisor = supervisor
         self._view = view
         self._group = group
+        self._to_try: list[str] = []
         logs = supervisor.settings.logs
         self._tasks = [
             group.create_task(follow(host.name, logs / f"{host.name}.log", view), name=f"follow-{host.name}")
@@ -74,7 +75,10 @@ class Beside:
     def _ready(self, data: dict[str, Any]) -> None:
         up = self._supervisor
         hosts = "1 host" if up.settings.hosts == 1 else f"{up.settings.hosts} hosts"
-        self._view.ready(f"Lattice `{up.settings.lattice}` is up at {up.nats_url} with {hosts}. Ctrl-C stops it.")
+        tries = "".join(f"Try it: {line}\n" for line in self._to_try)
+        self._view.ready(
+            f"Lattice `{up.settings.lattice}` is up at {up.nats_url} with {hosts}.\n{tries}Ctrl-C stops it."
+        )
         self._terminal.emit(Report(data, names=[host.id for host in up.hosts]))
 
     async def _deploy(self, applications: Applications) -> list[dict[str, Any]]:
@@ -89,8 +93,7 @@ class Beside:
                 verdict, status = await applications.until_deployed(one.name, version, self._view.say, _DEPLOY_TIMEOUT)
                 if verdict is Verdict.DEPLOYED:
                     self._view.say(f"Deployed `{one.name}`.")
-                    for line in curl_commands(one.routes):
-                        self._view.say(f"Try it: {line}")
+                    self._to_try += curl_commands(one.routes)
                 else:
                     self._view.say(f"error: `{one.name}` is {status.type}: {'; '.join(unmet(status))}")
                 report = {"model_name": one.name, "model_version": version, "deployed": verdict is Verdict.DEPLOYED}

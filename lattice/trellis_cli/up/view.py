@@ -102,12 +102,14 @@ class LiveView:
     def _draw(self) -> None:
         from rich.text import Text
 
-        self._live.update(Text.from_ansi(overview_text(self._overview, self._terminal.style)), refresh=True)
+        with contextlib.suppress(OSError):  # the terminal is gone; the lattice ends in order all the same
+            self._live.update(Text.from_ansi(overview_text(self._overview, self._terminal.style)), refresh=True)
 
     def _print(self, text: str) -> None:
         from rich.text import Text
 
-        self._live.console.print(Text.from_ansi(text), soft_wrap=True)
+        with contextlib.suppress(OSError):
+            self._live.console.print(Text.from_ansi(text), soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -120,10 +122,13 @@ def open_view(terminal: Terminal, lattice: str) -> Iterator[View]:
     from rich.live import Live
 
     console = Console(file=terminal.err, no_color=not terminal.style.enabled, highlight=False)
-    with Live(
-        console=console, auto_refresh=False, transient=False, redirect_stdout=False, redirect_stderr=False
-    ) as live:
+    live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+    live.start()
+    try:
         yield LiveView(terminal, live, lattice)
+    finally:
+        with contextlib.suppress(OSError):
+            live.stop()
 
 
 async def follow(name: str, log: Path, view: View) -> None:
