@@ -38,7 +38,7 @@ async def measure() -> list[Result]:
             "make", "-C", str(clone), "demo", env=environment, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
         )
         try:
-            await first_ok(PORT, seconds=5 * SECONDS)
+            await first_ok(PORT, seconds=5 * SECONDS, every=0.25)
             seconds = time.perf_counter() - started
             if demo.returncode is not None:
                 raise RuntimeError(f"make demo ended with {demo.returncode}; something else answers on port {PORT}")
