@@ -23,7 +23,10 @@ async def fetch_image(reference: str, *, deadline: float) -> bytes:
     Raises `NotFound` (no such file or page), `Denied` (not readable), `RequestInvalid` (not a reference this
     host can fetch, or too large), `Unavailable` (the server cannot be reached), `DeadlineExceeded`.
     """
-    parts = urlsplit(reference)
+    try:
+        parts = urlsplit(reference)
+    except ValueError:
+        raise _not_a_reference(reference) from None
     try:
         async with asyncio.timeout_at(deadline):
             match parts.scheme:
@@ -35,7 +38,11 @@ async def fetch_image(reference: str, *, deadline: float) -> bytes:
                     return await _download(reference)
     except TimeoutError:
         raise DeadlineExceeded(f"Image {reference} was not fetched in time.", image=reference) from None
-    raise RequestInvalid(
+    raise _not_a_reference(reference)
+
+
+def _not_a_reference(reference: str) -> RequestInvalid:
+    return RequestInvalid(
         f"This host cannot fetch image {reference!r}.",
         remedy="Use an absolute file:///path/to/component.wasm or an http(s):// URL of the .wasm file.",
         image=reference,
