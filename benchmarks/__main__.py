@@ -19,6 +19,7 @@ NAMES = (
     "http_engine",
     "http_stack",
     "invocation_floor",
+    "component_call",
     "waiting",
     "restart",
     "demo",
