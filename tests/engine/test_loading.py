@@ -12,6 +12,7 @@ import pytest_asyncio
 import wasmtime
 
 from trellis_host.engine import Engine, EngineSettings, LoadPhase
+from trellis_host.engine.cache import CodeCache
 from trellis_lattice.errors import ConfigError, RequestInvalid, Unavailable
 
 from .conftest import read_component
@@ -103,7 +104,7 @@ async def test_progress_and_the_cache_of_compiled_code(
     await greets(first, wasm, phases)
     assert phases == [LoadPhase.READING, LoadPhase.COMPILING, LoadPhase.READY]
     directory = tmp_path / "code"
-    (file,) = directory.iterdir()
+    (file,) = directory.glob("*.cwasm")
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -149,13 +150,13 @@ async def test_a_damaged_file_is_compiled_again(
     cached: Callable[[], Engine], wasm: Wasm, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     await greets(cached(), wasm, [])
-    (file,) = (tmp_path / "code").iterdir()
+    (file,) = (tmp_path / "code").glob("*.cwasm")
     sound = file.read_bytes()
     damage(file)
     phases: list[LoadPhase] = []
     await greets(cached(), wasm, phases)
     assert LoadPhase.COMPILING in phases
-    (file,) = (tmp_path / "code").iterdir()
+    (file,) = (tmp_path / "code").glob("*.cwasm")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.stat().st_size == len(sound)
 
@@ -164,7 +165,7 @@ async def test_code_with_a_right_checksum_that_is_no_code_is_compiled_again(
     cached: Callable[[], Engine], wasm: Wasm, tmp_path: Path
 ) -> None:
     await greets(cached(), wasm, [])
-    (file,) = (tmp_path / "code").iterdir()
+    (file,) = (tmp_path / "code").glob("*.cwasm")
     name = file.name.split(".")
     name[-2] = "00000000"  # the checksum of nothing
     file.unlink()
@@ -252,3 +253,23 @@ def test_the_texts_beside_the_tests_are_all_components() -> None:
     assert names
     for name in names:
         assert read_component(name)[:8] == b"\0asm\x0d\0\x01\0"
+
+
+async def test_what_another_process_compiles_is_waited_for_and_used(
+    cached: Callable[[], Engine], wasm: Wasm, tmp_path: Path
+) -> None:
+    directory, aside = tmp_path / "code", tmp_path / "aside"
+    component = await cached().load(wasm(GREET))
+    [compiled] = directory.glob("*.cwasm")
+    compiled.rename(aside)
+    phases: asyncio.Queue[LoadPhase] = asyncio.Queue()
+    with CodeCache(directory, "any", "any").alone(component.digest):
+        second = asyncio.create_task(cached().load(wasm(GREET), progress=phases.put_nowait))
+        while await phases.get() is not LoadPhase.COMPILING:
+            pass
+        aside.rename(compiled)
+        inode = compiled.stat().st_ino
+
+    await second
+
+    assert [file.stat().st_ino for file in directory.glob("*.cwasm")] == [inode]

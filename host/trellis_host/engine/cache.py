@@ -8,15 +8,22 @@ again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import stat
 import sys
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from trellis_lattice.errors import ConfigError
+
+if sys.platform == "win32":
+    fcntl = None
+else:
+    import fcntl
 
 __all__ = ["CodeCache"]
 
@@ -66,6 +73,22 @@ class CodeCache:
                 value=str(self._directory),
             ) from None
         return target
+
+    @contextlib.contextmanager
+    def alone(self, digest: str) -> Iterator[None]:
+        """Keeps other processes from compiling the same component meanwhile; waits while one of them does.
+
+        Where that cannot be (no locks here, no directory yet) both compile, which costs time and nothing else.
+        """
+        if fcntl is None:
+            yield
+            return
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError):
+                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                lock = held.enter_context((self._directory / f".{digest}.lock").open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def discard(self, path: Path) -> None:
         """Removes a file that turned out to be unusable."""

@@ -151,10 +151,13 @@ class Engine:
             return None
 
     def _compile(self, wasm: bytes, digest: str) -> _Placed:
-        """In a worker thread: compiled code, also put into the cache."""
+        """In a worker thread: compiled code, by whichever process of this cache is first to compile it."""
+        with self._compiling, self._cache.alone(digest) if self._cache is not None else contextlib.nullcontext():
+            return self._find(digest) or self._compile_now(wasm, digest)
+
+    def _compile_now(self, wasm: bytes, digest: str) -> _Placed:
         try:
-            with self._compiling:
-                code = bytes(ffi.WasmtimeComponent(self._engines[False], wasm).serialize())
+            code = bytes(ffi.WasmtimeComponent(self._engines[False], wasm).serialize())
         except wasmtime.WasmtimeError as error:
             raise load_failure(str(error)) from None
         if self._cache is not None:
