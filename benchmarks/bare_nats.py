@@ -45,7 +45,8 @@ class BareNats:
 
     async def times(self, times: int, size: int) -> list[float]:
         """Seconds of each of `times` requests of `size` bytes, one after the other."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(f"{times} {size}\n".encode())
         taken: list[float] = json.loads(await self._process.stdout.readline())
         return taken
