@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from tests.wit.strategies import EXAMPLES
@@ -18,7 +18,7 @@ from trellis_lattice.errors import ConfigError, InvocationFailed, PeerMisbehaved
 from trellis_lattice.invocation.api import Call
 from trellis_lattice.tracing import RecentSpans, SpanKind, SpanRecord, TraceIds, Tracing, trace_fields
 from trellis_lattice.tracing.query import span_tree
-from trellis_lattice.tracing.sampling import BudgetSampler, TokenBucket, default_sampler
+from trellis_lattice.tracing.sampling import TokenBucket, TraceBudget
 from trellis_lattice.tracing.setup import start_tracing
 from trellis_lattice.tracing.w3c import format_traceparent, parse_traceparent
 from trellis_lattice.wit import FuncType
@@ -28,11 +28,11 @@ UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
-def recording(sampler=ALWAYS_ON) -> tuple[Tracing, RecentSpans]:
+def recording(sampler=ALWAYS_ON, budget: TraceBudget | None = None) -> tuple[Tracing, RecentSpans]:
     recent = RecentSpans("NHOST")
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(recent)
-    return Tracing(provider.get_tracer("test"), recent=recent, provider=provider), recent
+    return Tracing(provider.get_tracer("test"), recent=recent, provider=provider, budget=budget), recent
 
 
 def all_spans(recent: RecentSpans) -> list[SpanRecord]:
@@ -114,19 +114,42 @@ def test_never_more_than_the_rate_plus_one_burst(gaps, rate):
 
 
 def test_every_trace_within_the_budget_and_a_share_above_it():
-    now = 0.0
-    sampler = BudgetSampler(lambda: now, rate=50, overflow=0.01)
-    low, high = 1, (1 << 64) - 1
-    decisions = [sampler.should_sample(None, high, "x").decision for _ in range(60)]
-    assert decisions == [Decision.RECORD_AND_SAMPLE] * 50 + [Decision.DROP] * 10
-    assert sampler.should_sample(None, low, "x").decision is Decision.RECORD_AND_SAMPLE
-    now = 1.0
-    assert sampler.should_sample(None, high, "x").decision is Decision.RECORD_AND_SAMPLE
-    assert "50/s" in sampler.get_description()
+    now, chance = 0.0, 0.99
+    budget = TraceBudget(lambda: now, lambda: chance, rate=50, overflow=0.01)
+    assert [budget.admits() for _ in range(60)] == [True] * 50 + [False] * 10
+    chance = 0.009
+    assert budget.admits()
+    now, chance = 1.0, 0.99
+    assert budget.admits()
+
+
+def test_a_new_trace_above_the_budget_is_not_recorded_and_its_context_flows():
+    tracing, recent = recording(budget=TraceBudget(lambda: 0.0, lambda: 0.99, rate=1))
+    with tracing.http_server_span("GET", "/first", headers=[]):
+        pass
+    with tracing.http_server_span("GET", "/second", headers=[]) as root:
+        first, _ = tracing.inject()
+        with tracing.span("below") as below:
+            second, _ = tracing.inject()
+            assert below.trace_id == root.trace_id
+            assert trace_fields()["trace_id"] == root.trace_id
+    assert not root.recording
+    assert not below.recording
+    assert first == second == format_traceparent(root.context)
+    assert parse_traceparent(first) == SpanContext(root.context.trace_id, root.context.span_id, True)
+    assert tracing.inject() == (None, None)
+    assert [span.attributes["url.path"] for span in all_spans(recent)] == ["/first"]
+
+
+def test_what_is_below_a_recorded_trace_takes_nothing_from_the_budget():
+    tracing, recent = recording(budget=TraceBudget(lambda: 0.0, lambda: 0.99, rate=1))
+    with tracing.span("outer"), tracing.span("inner"), tracing.span("innermost"):
+        pass
+    assert len(recent) == 3
 
 
 def test_a_trace_from_elsewhere_is_as_its_origin_decided():
-    tracing, recent = recording(default_sampler(lambda: 0.0))
+    tracing, recent = recording(budget=TraceBudget(lambda: 0.0, lambda: 0.99))
     for number in range(200):
         with tracing.span(f"yes-{number}", parent=parse_traceparent(PARENT)):
             pass

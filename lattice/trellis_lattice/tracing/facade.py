@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from trellis_lattice.tracing.w3c import format_traceparent, parse_traceparent
 if TYPE_CHECKING:
     from trellis_lattice.invocation.api import Call
     from trellis_lattice.tracing.recent import RecentSpans
+    from trellis_lattice.tracing.sampling import TraceBudget
 
 __all__ = ["ActiveSpan", "Tracing"]
 
@@ -56,17 +58,8 @@ class ActiveSpan:
 
     def __enter__(self) -> ActiveSpan:
         parent = self._parent
-        if parent is None:
-            current = trace.get_current_span()
-            if _unrecorded(current.get_span_context()):
-                self._span = current
-                return self
-            span = self._tracer.start_span(self._name, kind=self._kind, attributes=self._attributes)
-        elif not parent.trace_flags & 1:
-            span = NonRecordingSpan(parent)
-        else:
-            below = trace.set_span_in_context(NonRecordingSpan(parent))
-            span = self._tracer.start_span(self._name, below, self._kind, self._attributes)
+        below = None if parent is None else trace.set_span_in_context(NonRecordingSpan(parent))
+        span = self._tracer.start_span(self._name, below, self._kind, self._attributes)
         self._span = span
         self.recording = span.is_recording()
         self._token = otel_context.attach(trace.set_span_in_context(span))
@@ -117,35 +110,56 @@ class ActiveSpan:
 
 
 class UnrecordedSpan(ActiveSpan):
-    """A block within a trace that is not recorded: the context that is there stays."""
+    """A block within a trace that is not recorded. `current`: its context is here already, and stays."""
 
-    __slots__ = ()
+    __slots__ = ("_current",)
 
-    def __init__(self, current: Span) -> None:
-        self._span = current
+    def __init__(self, span: Span, current: bool) -> None:
+        self._span = span
+        self._current = current
         self.recording = False
 
     def __enter__(self) -> ActiveSpan:
+        if not self._current:
+            self._token = otel_context.attach(trace.set_span_in_context(self._span))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        pass
+        if not self._current:
+            otel_context.detach(self._token)
 
 
-def _unrecorded(context: SpanContext) -> bool:
-    return context.is_valid and not context.trace_flags & 1
+class _UnrecordedRoot(NonRecordingSpan):
+    """The top of a new trace that is not recorded. Most of them end without anybody having asked for their ids."""
+
+    def __init__(self) -> None:
+        self._made: SpanContext | None = None
+
+    def get_span_context(self) -> SpanContext:
+        if self._made is None:
+            self._made = SpanContext(random.getrandbits(128) or 1, random.getrandbits(64) or 1, is_remote=False)
+        return self._made
 
 
 class Tracing:
-    """Makes spans and carries their context. Without a tracer nothing is recorded, and context still flows."""
+    """Makes spans and carries their context. Without a tracer nothing is recorded, and context still flows.
+
+    `budget` says which new traces are recorded; without one the sampler of the tracer's provider does.
+    """
 
     def __init__(
-        self, tracer: Tracer | None = None, *, recent: RecentSpans | None = None, provider: Any = None
+        self,
+        tracer: Tracer | None = None,
+        *,
+        recent: RecentSpans | None = None,
+        provider: Any = None,
+        budget: TraceBudget | None = None,
     ) -> None:
         self._tracer: Tracer = tracer if tracer is not None else trace.NoOpTracer()
         self._provider = provider
+        self._budget = budget
         self.recent = recent
         """The spans kept in memory for `trellis trace`, if any."""
 
@@ -158,18 +172,15 @@ class Tracing:
         parent: SpanContext | None = None,
     ) -> ActiveSpan:
         """A span around a `with` block, below `parent` (from another process) or else the current span."""
-        return ActiveSpan(self._tracer, name, kind, attributes, parent)
+        return self._unrecorded(parent) or ActiveSpan(self._tracer, name, kind, attributes, parent)
 
     def invocation_span(
         self, call: Call, kind: SpanKind, *, parent: SpanContext | None = None, component: str | None = None
     ) -> ActiveSpan:
         """The span of one invocation, by the RPC conventions. `call.attributes` go in at its start."""
-        if parent is None:
-            current = trace.get_current_span()
-            if _unrecorded(current.get_span_context()):
-                return UnrecordedSpan(current)
-        elif not parent.trace_flags & 1:
-            return ActiveSpan(self._tracer, "", kind, None, parent)
+        unrecorded = self._unrecorded(parent)
+        if unrecorded is not None:
+            return unrecorded
         interface = call.interface.partition("@")[0]
         attributes: dict[str, AttributeValue] = {
             "rpc.system": "trellis",
@@ -191,13 +202,31 @@ class Tracing:
         scheme: str | None = None,
     ) -> ActiveSpan:
         """The server span of one HTTP request, below the `traceparent` in its headers if it has one."""
+        parent = self.extract(headers)
+        unrecorded = self._unrecorded(parent)
+        if unrecorded is not None:
+            return unrecorded
         path, _, query = (path_with_query or "").partition("?")
         attributes: dict[str, AttributeValue] = {"http.request.method": method, "url.path": path}
         if query:
             attributes["url.query"] = query
         if scheme:
             attributes["url.scheme"] = scheme
-        return ActiveSpan(self._tracer, method, SpanKind.SERVER, attributes, self.extract(headers))
+        return ActiveSpan(self._tracer, method, SpanKind.SERVER, attributes, parent)
+
+    def _unrecorded(self, parent: SpanContext | None) -> UnrecordedSpan | None:
+        """The span of a block that is not to be recorded; None for any other. Asks the budget at a trace's top."""
+        if parent is not None:
+            return None if parent.trace_flags & 1 else UnrecordedSpan(NonRecordingSpan(parent), current=False)
+        current = trace.get_current_span()
+        if type(current) is _UnrecordedRoot:
+            return UnrecordedSpan(current, current=True)
+        context = current.get_span_context()
+        if context.is_valid:
+            return None if context.trace_flags & 1 else UnrecordedSpan(current, current=True)
+        if self._budget is None or self._budget.admits():
+            return None
+        return UnrecordedSpan(_UnrecordedRoot(), current=False)
 
     @staticmethod
     def http_response(span: ActiveSpan, status: int) -> None:
@@ -215,7 +244,7 @@ class Tracing:
                 parent = value.decode("ascii", "replace")
             elif name == "tracestate":
                 state = value.decode("ascii", "replace")
-        return parse_traceparent(parent, state)
+        return parse_traceparent(parent, state) if parent is not None else None
 
     @staticmethod
     def inject() -> tuple[str | None, str | None]:

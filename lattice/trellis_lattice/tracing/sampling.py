@@ -1,18 +1,13 @@
 """Which new traces are recorded: all of them while they are few, a sample when they are many.
 
-Pure but for the clock, which is given.
+Pure but for the clock and the chance, which are given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from opentelemetry.context import Context
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
-from opentelemetry.trace import Link, SpanKind, TraceState
-from opentelemetry.util.types import Attributes
-
-__all__ = ["BudgetSampler", "TokenBucket", "default_sampler"]
+__all__ = ["TokenBucket", "TraceBudget"]
 
 NEW_TRACES_PER_SECOND = 50.0
 OVERFLOW_RATIO = 0.01
@@ -40,38 +35,28 @@ class TokenBucket:
         return True
 
 
-class BudgetSampler(Sampler):
-    """Every trace up to `rate` new ones per second, above that the share `overflow`."""
+class TraceBudget:
+    """Every trace up to `rate` new ones per second, above that the share `overflow`.
+
+    It is asked before a span is made, not by the SDK as a sampler: most requests of a busy host are not recorded,
+    and what the SDK does before it asks costs more than everything else about tracing.
+    `chance` gives numbers evenly spread over [0, 1).
+    """
+
+    __slots__ = ("_bucket", "_chance", "_clock", "_overflow")
 
     def __init__(
         self,
         clock: Callable[[], float],
+        chance: Callable[[], float],
         rate: float = NEW_TRACES_PER_SECOND,
         overflow: float = OVERFLOW_RATIO,
     ) -> None:
         self._clock = clock
+        self._chance = chance
         self._bucket = TokenBucket(rate, rate)
-        self._rate = rate
-        self._overflow = TraceIdRatioBased(overflow)
+        self._overflow = overflow
 
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,
-    ) -> SamplingResult:
-        if self._bucket.take(self._clock()):
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
-        return self._overflow.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
-
-    def get_description(self) -> str:
-        return f"BudgetSampler{{{self._rate:g}/s,{self._overflow.get_description()}}}"
-
-
-def default_sampler(clock: Callable[[], float]) -> Sampler:
-    """New traces by budget; a trace that comes from elsewhere as its origin decided."""
-    return ParentBased(BudgetSampler(clock))
+    def admits(self) -> bool:
+        """Whether the trace that now begins is recorded."""
+        return self._bucket.take(self._clock()) or self._chance() < self._overflow

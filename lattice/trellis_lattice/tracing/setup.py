@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import time
 from collections.abc import Callable, Mapping
 
@@ -16,7 +17,7 @@ from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from trellis_lattice.errors import ConfigError
 from trellis_lattice.tracing.facade import Tracing
 from trellis_lattice.tracing.recent import RecentSpans
-from trellis_lattice.tracing.sampling import default_sampler
+from trellis_lattice.tracing.sampling import TraceBudget
 
 __all__ = ["start_tracing"]
 
@@ -35,19 +36,20 @@ def start_tracing(
 ) -> Tracing:
     """The tracing of one host; end it with `aclose`. Raises `ConfigError` for an OTLP protocol other than HTTP.
 
-    `OTEL_TRACES_SAMPLER` replaces the default sampler (50 new traces a second, then 1 %).
+    `OTEL_TRACES_SAMPLER` replaces the default budget (50 new traces a second, then 1 %).
     """
     environ = os.environ if environ is None else environ
     resource = Resource.create(_attributes(host, service_name, environ))
-    sampler = None if environ.get("OTEL_TRACES_SAMPLER") else default_sampler(clock)
-    provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False, span_limits=SpanLimits())
+    budget = None if environ.get("OTEL_TRACES_SAMPLER") else TraceBudget(clock, random.random)
+    # The SDK's own default, or what the variable says: a trace from elsewhere is as its origin decided.
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False, span_limits=SpanLimits())
     recent = RecentSpans(host) if keep_recent else None
     if recent is not None:
         provider.add_span_processor(recent)
     exporter = _exporter(environ)
     if exporter is not None:
         provider.add_span_processor(exporter)
-    return Tracing(provider.get_tracer("trellis"), recent=recent, provider=provider)
+    return Tracing(provider.get_tracer("trellis"), recent=recent, provider=provider, budget=budget)
 
 
 def _attributes(host: str, service_name: str, environ: Mapping[str, str]) -> dict[str, str]:
