@@ -12,8 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    HEADER_RE,
+    HEADER_VALUE_RE,
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
+
+from trellis_lattice.errors import PeerMisbehaved
 
 __all__ = ["Bounds", "Connection"]
 
@@ -65,6 +73,7 @@ class Connection(HttpToolsProtocol):
         self._closed()
 
     def data_received(self, data: bytes) -> None:
+        self._idle_since = None
         before = self._head_since
         super().data_received(data)
         if self._head_since is None:
@@ -94,6 +103,18 @@ class Connection(HttpToolsProtocol):
         self._head_since = None
         self._head_bytes = 0
         super().on_headers_complete()
+        self.scope["state"]["cycle"] = self.cycle
+
+    # What the server tells
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but `sweep` ends idle connections: a timer for each answer would cost more than the rest."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     # What the listener and the application ask
 
@@ -106,6 +127,35 @@ class Connection(HttpToolsProtocol):
     def body_follows(self) -> bool:
         """Whether the client has not sent all of the current request's body."""
         return self.cycle is not None and bool(self.cycle.more_body)
+
+    async def respond(
+        self, cycle: RequestResponseCycle, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        """Sends a complete answer to the request of `cycle` in one write; ASGI's two messages would be two.
+
+        `headers` have the body's length, where there is one. Raises `PeerMisbehaved` for a field that HTTP/1.1
+        cannot carry; nothing was sent then.
+        """
+        if self.flow.write_paused and not cycle.disconnected:
+            await self.flow.drain()
+        if cycle.disconnected:
+            return
+        head = [STATUS_LINE[status]]
+        for name, value in (*cycle.default_headers, *headers):
+            if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
+                raise PeerMisbehaved(f"The header field {name!r} of the answer is not valid.")
+            if name == b"connection":
+                cycle.keep_alive = False
+            else:
+                head.append(b"%b: %b\r\n" % (name, value))
+        head.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        head.append(body)
+        self.transport.write(b"".join(head))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def sweep(self, now: float) -> None:
         """Ends the connection if the client has used up its time."""

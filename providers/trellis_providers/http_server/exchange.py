@@ -190,13 +190,13 @@ async def send_response(
     body = response.body
     try:
         if response.status in (204, 304) or response.status < 200:
-            await _send_whole(response, b"", scope, send, extra, bodiless=True)
+            await _send_whole(response, b"", scope, connection, extra)
             return
         whole = _whole(body)
         if whole is None and scope["http_version"] == "1.0":
             whole = await read_all(body, _MAX_HTTP10_BODY)
         if whole is not None:
-            await _send_whole(response, whole, scope, send, extra)
+            await _send_whole(response, whole, scope, connection, extra)
         else:
             await _stream(response, body, scope, connection, send, extra)
     finally:
@@ -220,27 +220,23 @@ def _head(response: HttpResponse, extra: list[tuple[bytes, bytes]], length: int 
     if length is not None:
         headers.append((b"content-length", b"%d" % length))
     for field in extra:
-        if field[0] == b"connection" or all(name != field[0] for name, _ in headers):
+        if field[0] in (b"connection", b"vary") or all(name != field[0] for name, _ in headers):
             headers.append(field)
     return headers
 
 
 async def _send_whole(
-    response: HttpResponse,
-    body: bytes,
-    scope: Scope,
-    send: Send,
-    extra: list[tuple[bytes, bytes]],
-    *,
-    bodiless: bool = False,
+    response: HttpResponse, body: bytes, scope: Scope, connection: Connection, extra: list[tuple[bytes, bytes]]
 ) -> None:
+    status = max(response.status, 200)
+    bodiless = status in (204, 304)
+    head_only = scope["method"] == "HEAD"
     # An answer to HEAD has no body, but may say how long it would be.
-    length = None if bodiless or (scope["method"] == "HEAD" and not body) else len(body)
+    length = None if bodiless or (head_only and not body) else len(body)
     headers = _head(response, extra, length)
     if bodiless:
         headers = [field for field in headers if field[0] != b"content-length"]
-    await send({"type": "http.response.start", "status": max(response.status, 200), "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await connection.respond(scope["state"]["cycle"], status, headers, b"" if head_only else body)
 
 
 async def _stream(
