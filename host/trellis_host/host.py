@@ -183,6 +183,7 @@ class Host:
         beside = [
             tasks.create_task(self._heartbeats(), name="heartbeats"),
             tasks.create_task(watch_health(lambda: self._workloads.providers, self.publish, host_id), name="health"),
+            tasks.create_task(self._workloads.offer_refused_links(), name="refused links"),
         ]
         over = asyncio.Event()
         services_running = [tasks.create_task(each.run(connection, over), name="service") for each in self._services]

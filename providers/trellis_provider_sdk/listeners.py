@@ -25,6 +25,12 @@ class Listeners(Protocol):
     async def release(self, listener: socket.socket) -> None:
         """The provider accepts no more from it. Closes it if nobody else of this host uses it. Idempotent."""
 
+    def shared_as(self, listener: socket.socket) -> str | None:
+        """What every host that accepts from this very socket calls it, and no other socket anywhere is called.
+
+        Letters and digits, at most 64. None: this host alone accepts from it.
+        """
+
 
 class BoundListeners:
     """Binds each address itself, in this process."""
@@ -37,6 +43,9 @@ class BoundListeners:
 
     async def release(self, listener: socket.socket) -> None:
         listener.close()
+
+    def shared_as(self, listener: socket.socket) -> str | None:
+        return None
 
 
 def bind(host: str, port: int, backlog: int) -> socket.socket:

@@ -122,8 +122,15 @@ class ProviderContext(Protocol):
         deadline: float,
         link_name: str = "default",
         idempotent: bool = False,
+        source: str | None = None,
     ) -> Any:
-        """Calls a component. `args` and the result are values of `wit.values`. Raises a `TrellisError`."""
+        """Calls a component. `args` and the result are values of `wit.values`. Raises a `TrellisError`.
+
+        `source`: whose link it is, where a provider works for another one of its kind.
+        """
+
+    def link_lost(self, link: ProviderLink, reason: TrellisError) -> None:
+        """A link that was accepted cannot be kept. It counts as refused, and is put again later."""
 
 
 class Provider:

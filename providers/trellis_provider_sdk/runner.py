@@ -117,6 +117,11 @@ class ProviderRunner:
             if link is not None:
                 await self._guarded(self.provider.link_delete(link), "link_delete")
 
+    def forget_link(self, key: tuple[str, str, str, str, str]) -> None:
+        """The provider let go of a link by itself: the next `link_put` hands it over again."""
+        self._links.pop(key, None)
+        self._configs.clear()
+
     async def config_changed(self, config: Mapping[str, str]) -> None:
         """Tells the provider its new configuration."""
         async with self._changing:

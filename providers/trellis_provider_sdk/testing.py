@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from trellis_lattice.bus.connection import Connection
-from trellis_lattice.errors import Unavailable
+from trellis_lattice.errors import TrellisError, Unavailable
 from trellis_lattice.invocation.api import Call, Invoker
 from trellis_lattice.tracing import Tracing
 from trellis_lattice.wit.types import FuncType
 
 from .listeners import BoundListeners, Listeners
+from .provider import ProviderLink
 
 __all__ = ["FakeContext", "Shared"]
 
@@ -47,6 +48,8 @@ class FakeContext:
     tracing: Tracing = field(default_factory=Tracing)
     nats: Connection | None = None
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("trellis.provider"))
+    lost: list[tuple[ProviderLink, TrellisError]] = field(default_factory=list)
+    """What the provider said with `link_lost`."""
 
     @property
     def connection(self) -> Connection:
@@ -68,7 +71,11 @@ class FakeContext:
         deadline: float,
         link_name: str = "default",
         idempotent: bool = False,
+        source: str | None = None,
     ) -> Any:
         return await self.invoker.invoke(
-            Call(target, interface, function, args, type, deadline, self.provider_id, link_name, idempotent)
+            Call(target, interface, function, args, type, deadline, source or self.provider_id, link_name, idempotent)
         )
+
+    def link_lost(self, link: ProviderLink, reason: TrellisError) -> None:
+        self.lost.append((link, reason))

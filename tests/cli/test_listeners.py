@@ -70,7 +70,7 @@ async def died_with_a_listener(broker: ListenerBroker) -> int:
     listener = await client.open("127.0.0.1", 0)
     port = int(listener.getsockname()[1])
     listener.close()
-    for connection in client._held.values():
+    for connection in (held.connection for held in client._held.values()):
         connection.close()
     return port
 

@@ -175,6 +175,9 @@ async def test_a_handed_over_socket_stays_open_for_others(server: Server) -> Non
         async def release(self, listener: socket.socket) -> None:
             listener.close()
 
+        def shared_as(self, listener: socket.socket) -> str | None:
+            return None
+
     first, second = Server(), Server()
     for each, name in ((first, b"first"), (second, b"second")):
         runner = await each.provider()

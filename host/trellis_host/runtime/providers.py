@@ -1,8 +1,8 @@
 """A provider that runs inside this host: its context, its links, its health, and restarts when it fails.
 
 The laws of this file: a provider gets its links with their configs resolved, each once; a link it refuses is
-reported with its reason and tried again when the link or one of its configs changes; what a provider raises
-never reaches the host's own tasks.
+reported with its reason and tried again when the link or one of its configs changes, and now and then, because
+the reason may have gone; what a provider raises never reaches the host's own tasks.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class _Context:
         self._log = logging.getLogger(f"trellis.provider.{provider_id}")
         self._host = host
         self.current_config: Mapping[str, str] = config
+        self.on_link_lost: Callable[[ProviderLink, TrellisError], None] = lambda link, reason: None
 
     @property
     def provider_id(self) -> str:
@@ -95,10 +96,14 @@ class _Context:
         deadline: float,
         link_name: str = "default",
         idempotent: bool = False,
+        source: str | None = None,
     ) -> Any:
         return await self._host.invoker.invoke(
-            Call(target, interface, function, args, type, deadline, self._provider_id, link_name, idempotent)
+            Call(target, interface, function, args, type, deadline, source or self._provider_id, link_name, idempotent)
         )
+
+    def link_lost(self, link: ProviderLink, reason: TrellisError) -> None:
+        self.on_link_lost(link, reason)
 
 
 class RunningProvider:
@@ -109,6 +114,7 @@ class RunningProvider:
         self.runner = runner
         self._context = context
         self._refused: dict[tuple[str, str, str, str, str], str] = {}
+        context.on_link_lost = self._link_lost
 
     @classmethod
     def make(
@@ -158,10 +164,20 @@ class RunningProvider:
             )
             await self.runner.link_put(resolved)
         except TrellisError as error:
+            again = self._refused.get(link.key) == str(error)
             self._refused[link.key] = str(error)
-            _log.error("Provider %s refused the link %s → %s: %s", self.spec.id, link.source_id, link.target, error)
+            level = logging.DEBUG if again else logging.ERROR
+            _log.log(
+                level, "Provider %s refused the link %s → %s: %s", self.spec.id, link.source_id, link.target, error
+            )
         else:
-            self._refused.pop(link.key, None)
+            if self._refused.pop(link.key, None) is not None:
+                _log.info("Provider %s accepts the link %s → %s now", self.spec.id, link.source_id, link.target)
+
+    def _link_lost(self, link: ProviderLink, reason: TrellisError) -> None:
+        self.runner.forget_link(link.key)
+        self._refused[link.key] = str(reason)
+        _log.error("Provider %s lost the link %s → %s: %s", self.spec.id, link.source, link.target, reason)
 
     async def delete_link(self, link: Link) -> None:
         self._refused.pop(link.key, None)

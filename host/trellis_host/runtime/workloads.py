@@ -50,6 +50,8 @@ FETCH_TIMEOUT = 120.0
 """Seconds to fetch an image."""
 DRAIN_GRACE = 10.0
 """Seconds that what leaves a running host gets for the calls it has begun."""
+REFUSED_AGAIN = 2.0
+"""Seconds until a provider is asked again about links it refused."""
 
 
 @dataclass(slots=True)
@@ -138,6 +140,16 @@ class Workloads:
         await asyncio.gather(*(self._drain_provider(each, grace) for each in providers))
         await asyncio.gather(*(self._leave(each, grace) for each in components))
         await asyncio.gather(*(self._leave(each, grace) for each in providers))
+
+    async def offer_refused_links(self) -> None:
+        """Hands refused links over again, because their reason may have gone. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(REFUSED_AGAIN)
+            for provider in self.providers:
+                refused = provider.refused_links
+                for link in self._shared.links_at(provider.spec.id) if refused else ():
+                    if link.key in refused:
+                        self._enqueue(provider.spec.id, provider.put_link(link, self._shared.config))
 
     # one effect ---------------------------------------------------------------------------------------
 

@@ -6,9 +6,10 @@ the address, so a host that dies lets go by dying. When the last holder gives an
 again; when the last holder dies the socket stays open for a moment, so that clients wait for the next host
 instead of being refused.
 
-Wire: the host sends one line `{"host": …, "port": …}`; the answer is one line, either `{"host", "port"}` with
-the socket attached (SCM_RIGHTS), or `{"error": …}` as an error of Trellis travels. A host that gives the address
-back sends a second line before it hangs up. Port 0 is never shared.
+Wire: the host sends one line `{"host": …, "port": …}`; the answer is one line, either `{"host", "port", "id"}`
+with the socket attached (SCM_RIGHTS; all who get this very socket get the same `id`, and nobody else does), or
+`{"error": …}` as an error of Trellis travels. A host that gives the address back sends a second line before it
+hangs up. Port 0 is never shared.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import shutil
 import socket
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ class _Shared:
     socket: socket.socket
     holders: int = 0
     closing: asyncio.TimerHandle | None = None
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
 class ListenerBroker:
@@ -107,7 +110,7 @@ class ListenerBroker:
             return
         goodbye = b""
         try:
-            _send(writer, shared.socket)
+            _send(writer, shared)
             goodbye = await reader.readline()
         except (OSError, ValueError):
             pass  # it died: that is how it lets go
@@ -153,13 +156,21 @@ def _request(line: bytes) -> _Address:
         raise RequestInvalid('A listener is asked for with {"host": …, "port": …}.') from error
 
 
-def _send(writer: asyncio.StreamWriter, listener: socket.socket) -> None:
+def _send(writer: asyncio.StreamWriter, shared: _Shared) -> None:
     """The socket and where it listens. The line fits the connection's empty buffer, so this does not block."""
-    host, port = listener.getsockname()[:2]
-    reply = json.dumps({"host": host, "port": port}).encode() + b"\n"
+    host, port = shared.socket.getsockname()[:2]
+    reply = json.dumps({"host": host, "port": port, "id": shared.id}).encode() + b"\n"
     connection: socket.socket = writer.get_extra_info("socket")
     with socket.socket(fileno=os.dup(connection.fileno())) as raw:
-        socket.send_fds(raw, [reply], [listener.fileno()])
+        socket.send_fds(raw, [reply], [shared.socket.fileno()])
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An address that this host holds: the connection that says so, and what the socket is called."""
+
+    connection: socket.socket
+    id: str
 
 
 class ListenerClient:
@@ -168,7 +179,7 @@ class ListenerClient:
     def __init__(self, path: Path, *, timeout: float = 5.0) -> None:
         self._path = path
         self._timeout = timeout
-        self._held: dict[int, socket.socket] = {}
+        self._held: dict[int, _Held] = {}
 
     async def open(self, host: str, port: int) -> socket.socket:
         """A listening socket, shared with the other hosts of this machine. Give it back with `release`.
@@ -180,7 +191,7 @@ class ListenerClient:
         connection.setblocking(False)
         try:
             async with asyncio.timeout(self._timeout):
-                listener = await self._ask(connection, host, port)
+                listener, id = await self._ask(connection, host, port)
         except TimeoutError as error:
             connection.close()
             raise DeadlineExceeded(
@@ -194,22 +205,26 @@ class ListenerClient:
         except BaseException:
             connection.close()
             raise
-        self._held[listener.fileno()] = connection
+        self._held[listener.fileno()] = _Held(connection, id)
         return listener
 
     async def release(self, listener: socket.socket) -> None:
         """Closes this host's copy and lets go of the address. Idempotent."""
-        connection = self._held.pop(listener.fileno(), None) if listener.fileno() >= 0 else None
+        held = self._held.pop(listener.fileno(), None) if listener.fileno() >= 0 else None
         listener.close()
-        if connection is not None:
-            _say_goodbye(connection)
+        if held is not None:
+            _say_goodbye(held.connection)
+
+    def shared_as(self, listener: socket.socket) -> str | None:
+        """See `Listeners`."""
+        return self._held[listener.fileno()].id
 
     async def aclose(self) -> None:
         """Lets go of everything that is still held."""
         while self._held:
-            _say_goodbye(self._held.popitem()[1])
+            _say_goodbye(self._held.popitem()[1].connection)
 
-    async def _ask(self, connection: socket.socket, host: str, port: int) -> socket.socket:
+    async def _ask(self, connection: socket.socket, host: str, port: int) -> tuple[socket.socket, str]:
         loop = asyncio.get_running_loop()
         await loop.sock_connect(connection, str(self._path))
         await loop.sock_sendall(connection, json.dumps({"host": host, "port": port}).encode() + b"\n")
@@ -235,12 +250,12 @@ def _say_goodbye(connection: socket.socket) -> None:
     connection.close()
 
 
-def _answer(reply: dict[str, Any], descriptors: list[int]) -> socket.socket:
+def _answer(reply: dict[str, Any], descriptors: list[int]) -> tuple[socket.socket, str]:
     if "error" in reply:
         raise from_wire(reply["error"])
     listener = socket.socket(fileno=descriptors.pop())
     listener.setblocking(False)
-    return listener
+    return listener, str(reply["id"])
 
 
 def _resolve(ready: asyncio.Future[None]) -> None:

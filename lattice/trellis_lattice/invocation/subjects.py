@@ -5,6 +5,8 @@
     trellis.v1.<lattice>.instance.<server>.<serial>   calls on resources that one instance holds
     trellis.v1.<lattice>.describe.<target>            what a target answers; queue group: the same text
     trellis.v1.<lattice>.trace.get                    recent spans of a trace; every host answers
+    trellis.v1.<lattice>.routes.<listener>            HTTP routes of the hosts that share a listening socket
+    trellis.v1.<lattice>.routes.<listener>.get        the same, asked for; each of these hosts answers
 
 An instance is named `<server>.<serial>`, so that a host listens to all of its instances with one
 subscription that exists before the first handle leaves it.
@@ -16,7 +18,7 @@ from functools import lru_cache
 
 from trellis_lattice.subjects import check_id, check_lattice, check_token
 
-__all__ = ["cancel", "describe", "instance", "instances", "parse_instance", "rpc", "trace_get"]
+__all__ = ["cancel", "describe", "instance", "instances", "parse_instance", "routes", "routes_get", "rpc", "trace_get"]
 
 
 @lru_cache(maxsize=4096)
@@ -58,3 +60,13 @@ def parse_instance(subject: str) -> str | None:
 def trace_get(lattice: str) -> str:
     """Where recent spans are asked for."""
     return f"trellis.v1.{check_lattice(lattice)}.trace.get"
+
+
+def routes(lattice: str, listener: str) -> str:
+    """Where hosts that accept from the same listening socket say which HTTP routes they have."""
+    return f"trellis.v1.{check_lattice(lattice)}.routes.{check_token(listener)}"
+
+
+def routes_get(lattice: str, listener: str) -> str:
+    """Where those hosts are asked for them."""
+    return f"{routes(lattice, listener)}.get"

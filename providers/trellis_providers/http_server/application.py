@@ -69,15 +69,19 @@ class Application:
                 span.set("http.route", route.settings.path)
             settings = route.settings
             failure: TrellisError | None = None
+            allowed: list[tuple[bytes, bytes]] | None = None
             try:
-                if settings.readonly and request.method not in _READING:
+                allowed = settings.cors.preflight(request.method, request.headers) if settings.cors else None
+                if allowed is not None:
+                    answer = Answer(204, allowed, b"")
+                elif settings.readonly and request.method not in _READING:
                     answer = plain(405, "This address is read-only.", [(b"allow", b"GET, HEAD")])
                 else:
                     deadline = asyncio.get_running_loop().time() + settings.timeout
                     await attach_body(incoming, receive, settings.max_body, deadline)
                     response = _response(await self._handle(route, request, deadline), route)
                     self._tracing.http_response(span, response.status)
-                    await send_response(response, scope, connection, send, self._extra(route))
+                    await send_response(response, scope, connection, send, self._extra(route, request, span))
                     return
             except TrellisError as error:
                 failure = error
@@ -85,16 +89,33 @@ class Application:
             self._tracing.http_response(span, answer.status)
             if failure is not None and answer.status >= 500:
                 span.fail(failure)
+            answer.headers.extend(_shown(route, request, span) if allowed is None else _traced(span))
             await send_answer(answer, connection, receive, send, self.draining)
 
-    def _extra(self, route: Route) -> list[tuple[bytes, bytes]]:
+    def _extra(self, route: Route, request: HttpRequest, span: ActiveSpan) -> list[tuple[bytes, bytes]]:
         """Fields of ours in every answer of a component."""
-        extra: list[tuple[bytes, bytes]] = []
+        extra = _shown(route, request, span)
         if self.draining or not route.settings.keep_alive:
             extra.append(_CLOSE)
         if route.settings.cache_control is not None:
             extra.append((b"cache-control", route.settings.cache_control.encode("latin-1")))
         return extra
+
+
+def _traced(span: ActiveSpan) -> list[tuple[bytes, bytes]]:
+    """The name of a trace that is recorded, so that one can look it up (W3C Trace Context Level 2 draft)."""
+    if not span.recording:
+        return []
+    context = span.context
+    return [(b"traceresponse", b"00-%032x-%016x-01" % (context.trace_id, context.span_id))]
+
+
+def _shown(route: Route, request: HttpRequest, span: ActiveSpan) -> list[tuple[bytes, bytes]]:
+    """Fields of ours in every answer, whoever made it."""
+    fields = _traced(span)
+    if route.settings.cors is not None:
+        fields += route.settings.cors.answer_fields(request.headers)
+    return fields
 
 
 def _response(result: object, route: Route) -> HttpResponse:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from trellis_lattice.errors import ConfigError
 from trellis_provider_sdk.listeners import split_address
 
+from .cors import Cors, cors_settings
+
 __all__ = ["LinkSettings", "RoutingMode", "ServerSettings", "link_settings", "server_settings"]
 
 DEFAULT_ADDRESS = "0.0.0.0:8000"
@@ -53,6 +55,7 @@ class LinkSettings:
     readonly: bool = False
     cache_control: str | None = None
     keep_alive: bool = True
+    cors: Cors | None = None
 
 
 def server_settings(config: Mapping[str, str]) -> ServerSettings:
@@ -96,6 +99,7 @@ def link_settings(config: Mapping[str, str], server: ServerSettings) -> LinkSett
         _flag(config, "readonly_mode"),
         config.get("cache_control"),
         not _flag(config, "disable_keepalive"),
+        cors_settings(config),
     )
 
 

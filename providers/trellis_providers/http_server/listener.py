@@ -27,7 +27,7 @@ _ABORT_SECONDS = 1.0
 
 
 class Listener:
-    """Serves one address in the running event loop, from `open` until `drain` or `close`."""
+    """Serves one address in the running event loop, from `open` and `accept` until `drain` or `close`."""
 
     def __init__(self, application: Application, listeners: Listeners, bounds: Bounds) -> None:
         self.application = application
@@ -53,13 +53,20 @@ class Listener:
         self._empty = asyncio.Event()
         self.bound: tuple[str, int] = ("", 0)
         """The address that is really listened on; differs from what was asked for if that was port 0."""
+        self.shared_as: str | None = None
+        """What other hosts that accept from the same socket call it; None if there cannot be any."""
 
     async def open(self, host: str, port: int) -> None:
-        """Listens and accepts. Raises a `TrellisError` if the address cannot be had."""
+        """Listens; clients wait until `accept`. Raises a `TrellisError` if the address cannot be had."""
         self._socket = await self._listeners.open(host, port)
         self.bound = self._socket.getsockname()[:2]
-        self._acceptor = Acceptor(self._socket, self._connect, self._has_room)
-        self._sweep(asyncio.get_running_loop())
+        self.shared_as = self._listeners.shared_as(self._socket)
+
+    def accept(self) -> None:
+        """Begins to accept. Idempotent."""
+        if self._socket is not None and self._acceptor is None:
+            self._acceptor = Acceptor(self._socket, self._connect, self._has_room)
+            self._sweep(asyncio.get_running_loop())
 
     @property
     def connections(self) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trellis_lattice.errors import ConfigError
+from trellis_lattice.errors import ConfigError, Conflict
 from trellis_lattice.http import HANDLE, HANDLE_TYPE, INCOMING_HANDLER, HttpRequest
 from trellis_provider_sdk import Provider, ProviderContext, ProviderLink
 
 from .config import LinkSettings, RoutingMode, ServerSettings, link_settings, server_settings
 from .ingress import Ingress
-from .routes import Route
+from .routes import LinkKey, Route
 
 __all__ = ["HttpServer"]
 
@@ -20,9 +20,12 @@ class HttpServer(Provider):
 
     async def start(self, ctx: ProviderContext) -> None:
         self._settings: ServerSettings = server_settings(ctx.config)
-        self._links: dict[tuple[str, str, str, str, str], ProviderLink] = {}
-        self.ingress = ctx.shared(Ingress, lambda: Ingress(ctx.listeners, ctx.tracing))
-        self.ingress.attach(ctx.provider_id, self._handle)
+        self._links: dict[LinkKey, ProviderLink] = {}
+        self.ingress = ctx.shared(
+            Ingress,
+            lambda: Ingress(ctx.listeners, ctx.tracing, lattice=ctx.lattice, connection=lambda: ctx.connection),
+        )
+        self.ingress.attach(ctx.provider_id, self._handle, self._lost)
 
     async def link_put(self, link: ProviderLink) -> None:
         if link.source != self.ctx.provider_id:
@@ -45,6 +48,12 @@ class HttpServer(Provider):
             await self.ingress.put(route)
         self._settings = settings
 
+    def _lost(self, key: LinkKey, reason: Conflict) -> None:
+        """Another host's link for the same requests turned out to be older."""
+        link = self._links.pop(key, None)
+        if link is not None:
+            self.ctx.link_lost(link, reason)
+
     async def drain(self, grace: float) -> None:
         await self.ingress.drain(self.ctx.provider_id, grace)
 
@@ -66,4 +75,5 @@ class HttpServer(Provider):
             HANDLE_TYPE,
             deadline=deadline,
             link_name=route.link_name,
+            source=route.provider,
         )

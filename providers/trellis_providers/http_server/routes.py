@@ -13,7 +13,7 @@ from trellis_lattice.errors import Conflict
 
 from .config import LinkSettings
 
-__all__ = ["LinkKey", "Route", "RouteTable"]
+__all__ = ["LinkKey", "Route", "RouteTable", "conflict"]
 
 LinkKey = tuple[str, str, str, str, str]
 """Source, target, namespace, package, link name."""
@@ -88,12 +88,7 @@ class RouteTable:
         others = [other for other in self.routes if other.key != route.key]
         for other in others:
             if other.pattern == route.pattern:
-                raise Conflict(
-                    f"{_described(route)} goes to {other} already, and cannot go to {route} too.",
-                    remedy="Give one of the links another address, path or host.",
-                    existing=other.component,
-                    refused=route.component,
-                )
+                raise conflict(route, other)
         return RouteTable.of((*others, route))
 
     def without(self, key: LinkKey) -> RouteTable:
@@ -111,6 +106,16 @@ class RouteTable:
                 return found
         anywhere = self._hosts.get(("host", None))
         return anywhere.find(path) if anywhere is not None else None
+
+
+def conflict(refused: Route, existing: Route) -> Conflict:
+    """The error for a link that wants the requests that another one gets; names both."""
+    return Conflict(
+        f"{_described(refused)} goes to {existing} already, and cannot go to {refused} too.",
+        remedy="Give one of the links another address, path or host.",
+        existing=existing.component,
+        refused=refused.component,
+    )
 
 
 def _paths(routes: Iterable[Route]) -> _Paths:
