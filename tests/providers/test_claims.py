@@ -146,8 +146,8 @@ def test_who_leaves_stands_in_nobodys_way_and_is_forgotten() -> None:
 
 
 def ticked(peers: Peers, start: float, end: float) -> bool:
-    steps = round((end - start) / TICK)
-    return any([peers.tick(start + TICK * step) for step in range(steps + 1)])
+    changes = [peers.tick(start + TICK * step) for step in range(round((end - start) / TICK) + 1)]
+    return any(changes)
 
 
 def test_who_falls_silent_stands_in_nobodys_way_and_is_forgotten() -> None:
