@@ -101,6 +101,7 @@ class Host:
         self._grace = settings.stop_grace
         self._accepting = True
         self._answers = Tasks()
+        self._told_problems: dict[str, str] = {}
 
     @property
     def shared(self) -> SharedState:
@@ -231,6 +232,9 @@ class Host:
         self._heartbeat_due.set()
 
     def _status(self, engine: Engine) -> HostStatus:
+        if self._problems() != self._told_problems:
+            self._told_problems = self._problems()
+            self.state.provider_changed()
         stats = engine.stats()
         return HostStatus(self.state.revision, stats.in_flight / stats.max_in_flight, not self._accepting)
 
@@ -311,8 +315,13 @@ class Host:
             js_domain=self.settings.nats.jetstream_domain,
         )
 
+    def _problems(self) -> dict[str, str]:
+        """What each provider cannot do, by its id: the links it refused, and why."""
+        refused = {each.spec.id: each.refused_links for each in self._workloads.providers}
+        return {id: "; ".join(dict.fromkeys(links.values())) for id, links in refused.items() if links}
+
     def inventory(self) -> HostInventory:
-        uptime = int(self._clock() - self._started)
+        uptime, problems = int(self._clock() - self._started), self._problems()
         return HostInventory(
             host_id=self.state.host_id,
             friendly_name=self.settings.friendly_name,
@@ -331,7 +340,12 @@ class Host:
                 for each in self.state.components
             ),
             providers=tuple(
-                ProviderDescription(id=each.id, image_ref=each.image, annotations=dict(each.annotations))
+                ProviderDescription(
+                    id=each.id,
+                    image_ref=each.image,
+                    annotations=dict(each.annotations),
+                    problem=problems.get(each.id),
+                )
                 for each in self.state.providers
             ),
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from trellis_lattice.events.component import ComponentScaled, ComponentScaleFailed
 from trellis_lattice.events.host import LabelsChanged
@@ -196,8 +196,10 @@ class HostState:
             effects += self.scale(queued, allow_update=True).effects
         return tuple(effects)
 
-    def component_failed(self, spec: ComponentSpec, error: str) -> tuple[Effect, ...]:
-        """The launch of `spec` has failed; what ran before keeps running."""
+    def component_failed(
+        self, spec: ComponentSpec, error: str, failure: dict[str, Any] | None = None
+    ) -> tuple[Effect, ...]:
+        """The launch of `spec` has failed; what ran before keeps running. `failure`: wire form of the error."""
         entry = self._components[spec.id]
         queued, entry.launching, entry.queued = entry.queued, None, None
         if entry.running is None:
@@ -211,6 +213,7 @@ class HostState:
                     max_instances=spec.max_instances,
                     annotations=dict(spec.annotations),
                     error=error,
+                    failure=failure,
                 )
             )
         ]
@@ -284,8 +287,10 @@ class HostState:
         )
         return (started, *self.stop_provider(spec.id).effects) if entry.stop_wanted else (started,)
 
-    def provider_failed(self, spec: ProviderSpec, error: str) -> tuple[Effect, ...]:
-        """The launch failed, or the running provider died for good."""
+    def provider_failed(
+        self, spec: ProviderSpec, error: str, failure: dict[str, Any] | None = None
+    ) -> tuple[Effect, ...]:
+        """The launch failed, or the running provider died for good. `failure`: wire form of the error."""
         if self._providers.pop(spec.id).ready:
             self.revision += 1
         return (
@@ -295,6 +300,7 @@ class HostState:
                     provider_ref=spec.image,
                     host_id=self.host_id,
                     error=error,
+                    failure=failure,
                 )
             ),
         )
@@ -317,6 +323,10 @@ class HostState:
             )
         )
         return Outcome(Answer(True, "successfully stopped provider"), (HaltProvider(provider_id), stopped))
+
+    def provider_changed(self) -> None:
+        """The description of a provider says something new: a link it refuses, or accepts again."""
+        self.revision += 1
 
     # labels -------------------------------------------------------------------------------------------
 

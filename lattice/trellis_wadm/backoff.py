@@ -1,10 +1,10 @@
 """When a command may be tried again. Pure: times are arguments, in seconds of one clock.
 
 A command that was sent is *pending* until the world shows what it asked for, a failure is reported, or its
-time is up. Failures wait longer each time; after `limit` of them the command has failed for good, until what
-it asks for changes or somebody forgets the attempt (a new deploy, a host that started anew). What succeeded is
-remembered for a while too: if it has to be done again before it has lasted, that counts as a failure, so that
-nothing is started, ended and started for ever.
+time is up. Failures wait longer each time; after `limit` of them, or one that is final, the command has failed for
+good, until what it asks for changes or somebody forgets the attempt (a new deploy, a host that started anew). What
+succeeded is remembered for a while too: if it has to be done again before it has lasted, that counts as a failure,
+so that nothing is started, ended and started for ever.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ __all__ = [
 class Policy:
     """`first` seconds after the first failure, doubled up to `cap`, `limit` attempts in all.
 
-    `pending` is how long a command may take whose work goes on after it was acknowledged, `prompt` any other.
+    `pending` is how long a command may take whose work goes on after it was acknowledged (a component may have to be
+    compiled), `prompt` any other.
     """
 
     first: float = 0.5
     cap: float = 30.0
     limit: int = 6
-    pending: float = 60.0
+    pending: float = 180.0
     prompt: float = 5.0
     lasting: float = 30.0
     """Seconds that what was done must last to count as done."""
@@ -63,6 +64,8 @@ class Attempt:
     since: float = 0.0
     settled: bool = False
     """It succeeded at `at`; whether it lasts is to be seen."""
+    final: bool = False
+    """It failed for a reason that trying again cannot change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,8 @@ def judge(attempt: Attempt | None, command: Any, now: float, policy: Policy) -> 
         if now < attempt.at + policy.pending:
             return Waiting(attempt.at + policy.pending, "in progress", attempt.since)
         attempt = failed(attempt, f"nothing happened within {policy.pending:g} s", attempt.at + policy.pending)
+    if attempt.final:
+        return Failed(str(attempt.error), attempt.since)
     if attempt.failures >= policy.limit:
         return Failed(f"{attempt.error} (after {attempt.failures} attempts)", attempt.since)
     until = attempt.at + policy.delay(attempt.failures)
@@ -123,6 +128,6 @@ def settled(attempt: Attempt, now: float) -> Attempt:
     return Attempt(attempt.command, attempt.failures + 1, now, False, error, now, settled=True)
 
 
-def failed(attempt: Attempt, error: str, now: float) -> Attempt:
-    """The attempt after a failure was reported."""
-    return Attempt(attempt.command, attempt.failures + 1, now, False, error, attempt.since)
+def failed(attempt: Attempt, error: str, now: float, *, final: bool = False) -> Attempt:
+    """The attempt after a failure was reported; `final` if it will fail in the same way for ever."""
+    return Attempt(attempt.command, attempt.failures + 1, now, False, error, attempt.since, final=final)

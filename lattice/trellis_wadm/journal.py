@@ -30,26 +30,26 @@ class Journal:
         self._attempts[key] = backoff.sent(self._attempts.get(key), command, now, policy)
         self._apps[key] = app
 
-    def failed(self, command: Command, error: str, now: float) -> None:
-        """It was refused, or nobody answered."""
+    def failed(self, command: Command, error: str, now: float, *, final: bool = False) -> None:
+        """It was refused, or nobody answered; `final` if trying again cannot help."""
         key = command_key(command)
         attempt = self._attempts.get(key)
         if attempt is not None and attempt.command == command:
-            self._attempts[key] = backoff.failed(attempt, error, now)
+            self._attempts[key] = backoff.failed(attempt, error, now, final=final)
 
-    def scale_failed(self, host: str, id: str, count: int, error: str, now: float) -> None:
+    def scale_failed(self, host: str, id: str, count: int, error: str, now: float, *, final: bool = False) -> None:
         """A host reports that a component could not be scaled."""
         attempt = self._attempts.get(f"component/{host}/{id}")
         command = attempt.command if attempt else None
         if attempt and attempt.pending and isinstance(command, ScaleComponent) and command.count == count:
-            self.failed(command, error, now)
+            self.failed(command, error, now, final=final)
 
-    def start_failed(self, host: str, id: str, image: str, error: str, now: float) -> None:
+    def start_failed(self, host: str, id: str, image: str, error: str, now: float, *, final: bool = False) -> None:
         """A host reports that a provider could not be started."""
         attempt = self._attempts.get(f"provider/{host}/{id}")
         command = attempt.command if attempt else None
         if attempt and attempt.pending and isinstance(command, StartProvider) and command.image == image:
-            self.failed(command, error, now)
+            self.failed(command, error, now, final=final)
 
     def keep_only(self, wanted: Mapping[str, Command], now: float) -> None:
         """Notes what the world shows by now, and forgets that once it has lasted."""

@@ -22,7 +22,16 @@ from trellis_lattice.bus.membership import Change as MemberChange
 from trellis_lattice.bus.membership import ChangeKind
 from trellis_lattice.client import LatticeClient
 from trellis_lattice.config import decode_config
-from trellis_lattice.errors import Conflict, DeadlineExceeded, NotFound, PeerMisbehaved, TrellisError, Unavailable
+from trellis_lattice.errors import (
+    Conflict,
+    DeadlineExceeded,
+    Denied,
+    NotFound,
+    PeerMisbehaved,
+    RequestInvalid,
+    TrellisError,
+    Unavailable,
+)
 from trellis_lattice.events import (
     ComponentScaleFailed,
     HealthCheckFailed,
@@ -35,6 +44,7 @@ from trellis_lattice.events import (
     ProviderStarted,
     ProviderStartFailed,
 )
+from trellis_lattice.events.envelope import Failure
 from trellis_lattice.events.feed import listen
 from trellis_lattice.links import ComponentSpec
 from trellis_wadm.backoff import Policy
@@ -223,9 +233,13 @@ class Leader:
         elif isinstance(data, ProviderStarted):
             self._picture.saw_health(event.source, data.provider_id, True)
         elif isinstance(data, ComponentScaleFailed):
-            self._journal.scale_failed(event.source, data.component_id, data.max_instances, data.error, now)
+            self._journal.scale_failed(
+                event.source, data.component_id, data.max_instances, data.error, now, final=_is_final(data)
+            )
         elif isinstance(data, ProviderStartFailed):
-            self._journal.start_failed(event.source, data.provider_id, data.provider_ref, data.error, now)
+            self._journal.start_failed(
+                event.source, data.provider_id, data.provider_ref, data.error, now, final=_is_final(data)
+            )
         self._picture.touch(event.source, f"{event.kind} from {event.source}")
 
     def _on_component(self, change: Change) -> None:
@@ -323,9 +337,15 @@ class Leader:
     def _after(self, step: Step, error: TrellisError | None) -> None:
         if error is not None:
             _log.warning("%s failed: %s", step.key, error)
-            self._journal.failed(step.command, str(error), self._now())
+            self._journal.failed(step.command, str(error), self._now(), final=isinstance(error, RequestInvalid))
             self._wake_up(f"{step.key} failed")
             host = command_host(step.command)
             if host is not None and isinstance(error, Unavailable | DeadlineExceeded | Conflict | NotFound):
                 # It is not as we think it is: gone, or running something else.
                 self._picture.touch(host, f"host {host} refused a command")
+
+
+def _is_final(failure: Failure) -> bool:
+    """Whether a start that failed would fail again: the image is no component, or may not be read. A file that is
+    missing may still come."""
+    return isinstance(failure.exception, RequestInvalid | Denied)

@@ -178,7 +178,9 @@ def _host(file: HostFile) -> Host:
         for c in inventory.components
     }
     providers = {
-        p.id: RunningProvider(p.id, p.image_ref, dict(p.annotations or {}), healthy=p.id not in file.unhealthy)
+        p.id: RunningProvider(
+            p.id, p.image_ref, dict(p.annotations or {}), healthy=p.id not in file.unhealthy, problem=p.problem or ""
+        )
         for p in inventory.providers
     }
     return Host(

@@ -62,6 +62,8 @@ class ProviderDescription(WireModel):
     name: Text | None = None
     annotations: Annotations | None = None
     revision: _Revision = 0
+    problem: Text | None = None
+    """Why it cannot do all that its links ask for; v1 ignores it."""
 
 
 class HostInventory(WireModel):

@@ -35,8 +35,9 @@ def converge(scaler: WorkloadScaler, placements: Sequence[Placement], view: View
         up, down, grows = (_provider if scaler.provider else _component)(scaler, host, parts, needs)
         starts += up
         ill = host.providers.get(scaler.workload) if scaler.provider and parts else None
-        if ill is not None and not ill.healthy:
-            conditions.append(Condition("unhealthy", f"Unhealthy provider on {host.name or host.id}", host.id))
+        if ill is not None and (ill.problem or not ill.healthy):
+            why = f": {ill.problem}" if ill.problem else ""
+            conditions.append(Condition("unhealthy", f"Unhealthy provider on {host.name or host.id}{why}", host.id))
         # A draining host keeps what could not be placed elsewhere.
         stops += [] if host.draining and short else down
         growing = growing or grows

@@ -39,12 +39,13 @@ class RunningComponent:
 
 @dataclass(frozen=True, slots=True)
 class RunningProvider:
-    """A provider on a host; `healthy` is what its last health check said."""
+    """A provider on a host; `healthy` is what its last health check said, `problem` what keeps it from its work."""
 
     id: str
     image: str
     annotations: Mapping[str, str] = field(default_factory=dict)
     healthy: bool = True
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
