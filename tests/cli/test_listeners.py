@@ -41,6 +41,7 @@ async def test_two_hosts_accept_from_one_socket_and_the_last_one_frees_the_port(
         port = one.getsockname()[1]
         two = await second.open("127.0.0.1", port)
         assert two.getsockname() == one.getsockname()
+        assert first.shared_as(one) == second.shared_as(two)
         assert not one.getblocking()
         await first.release(one)
         accepting = asyncio.create_task(answered_by(two))
@@ -60,6 +61,7 @@ async def test_port_zero_is_never_shared() -> None:
         client = ListenerClient(broker.path)
         one, two = await client.open("127.0.0.1", 0), await client.open("127.0.0.1", 0)
         assert one.getsockname() != two.getsockname()
+        assert client.shared_as(one) != client.shared_as(two)
         for listener in (one, two):
             await client.release(listener)
 

@@ -28,6 +28,10 @@ from trellis_lattice.wit import FuncType
 from trellis_lattice.wit.cbor import Codec, FuncCodec, dumps, loads
 from trellis_lattice.wit.describe import describe_type, parse_type
 from trellis_lattice.wit.json import args_from_json, from_json, to_json
+from trellis_providers.http_server import announcements
+from trellis_providers.http_server.claims import Announcement, Claim
+from trellis_providers.http_server.config import LinkSettings
+from trellis_providers.http_server.routes import Route
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
 Block = dict[str, str]
@@ -129,12 +133,22 @@ def check_beat(block: Block) -> None:
     assert Beat.decode(block["payload"].encode()) == beat
 
 
+def check_routes(block: Block) -> None:
+    link = tuple(json.loads(block["link"]))
+    settings = LinkSettings(("0.0.0.0", 8000), None, block["path"], timeout=float(block["timeout"]))
+    claim = Claim(Route(link, link[1], link[4], settings), int(block["since"]))
+    said = Announcement(block["member"], int(block["revision"]), (claim,))
+    assert announcements.encode(said) == block["payload"].encode()
+    assert announcements.decode(block["payload"].encode(), settings.address) == said
+
+
 CHECKS: dict[str, Callable[[Block], None]] = {
     "beat": check_beat,
     "drop": check_drop,
     "error": check_error,
     "frame": check_frame,
     "request": check_request,
+    "routes": check_routes,
     "stream": check_stream,
     "value": check_value,
 }

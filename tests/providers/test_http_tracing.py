@@ -46,8 +46,9 @@ async def test_a_request_continues_its_callers_trace(recording: tuple[Server, Re
 
     await server.serve(component)
     client = await server.connect()
-    await client.request("GET", "/shop?item=1", {"traceparent": f"00-{CALLER}-00f067aa0ba902b7-01"})
+    answer = await client.request("GET", "/shop?item=1", {"traceparent": f"00-{CALLER}-00f067aa0ba902b7-01"})
     (span,) = spans(recent)
+    assert answer.header("traceresponse") == f"00-{CALLER}-{span.span_id}-01".encode()
     assert (span.trace_id, span.parent_id, span.kind, span.status) == (CALLER, "00f067aa0ba902b7", "server", "unset")
     assert span.name == "GET"
     assert span.attributes["url.path"] == "/shop"
@@ -91,4 +92,7 @@ async def test_a_failure_can_be_found_by_the_id_the_client_got(
         (span,) = spans(recent)
         assert (span.trace_id, span.status) == (trace_id, "error")
         assert span.attributes["error.type"] == "invocation-failed"
+        assert answer.header("traceresponse") == f"00-{trace_id}-{span.span_id}-01".encode()
+    else:
+        assert answer.header("traceresponse") is None
     await server.aclose()
