@@ -1,20 +1,23 @@
-"""nats-py's client without its detours: a message goes from the parser to its callback, and from `publish` to the
+"""nats-py's client without its detours: a message goes from the socket to its callback, and from `publish` to the
 socket, in the same step.
 
-nats-py hands every message through a queue to a task per subscription, parses headers character by character,
-and hands everything it sends through a queue to a flusher task. For short calls that is most of their cost.
-The law of this file: it is the only one that reaches into nats-py, and it falls back to nats-py's own way
-wherever the short one does not apply (no TCP, bytes waiting to be sent, status lines, foreign subscriptions).
+nats-py hands what it receives to a task that reads, and every message through a queue to a task per subscription;
+it parses headers character by character, and hands everything it sends through a queue to a flusher task. For
+short calls that is most of their cost. The law of this file: it is the only one that reaches into nats-py, and it
+falls back to nats-py's own way wherever the short one does not apply (no TCP, bytes waiting to be sent or parsed,
+messages in pieces, status lines, foreign subscriptions).
 """
 
 from __future__ import annotations
 
 import re
+from asyncio import StreamReader
 from collections.abc import Callable, Mapping
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
+from nats.protocol.parser import AWAITING_CONTROL_LINE
 
 __all__ = ["DirectClient", "DirectMessage"]
 
@@ -86,6 +89,69 @@ class DirectClient(Client):
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(payload)
         return True
+
+    async def _read_loop(self) -> None:
+        """Takes what the socket brings before nats-py's reader gets it, as far as it is messages for callbacks."""
+        transport = self._transport
+        if type(transport) is TcpTransport and (reader := transport._io_reader) is not None:
+            later = reader.feed_data
+
+            def feed(data: bytes) -> None:
+                rest = self._take(data) if self._idle(reader) else data
+                if rest:
+                    later(rest)
+
+            reader.feed_data = feed  # type: ignore[assignment, method-assign]
+        await super()._read_loop()
+
+    def _idle(self, reader: StreamReader) -> bool:
+        """Whether nats-py has nothing to read or parse that came earlier."""
+        parser = self._ps
+        return (
+            not parser.buf
+            and parser.state == AWAITING_CONTROL_LINE
+            and not reader._buffer  # type: ignore[attr-defined]
+            and self.is_connected
+        )
+
+    def _take(self, data: bytes) -> bytes:
+        """Delivers the whole messages at the start of `data`; the rest, from the first thing that is none."""
+        at = 0
+        while at < len(data):
+            after = self._deliver(data, at)
+            if not after:
+                break
+            at = after
+        return data[at:] if at else data
+
+    def _deliver(self, data: bytes, at: int) -> int:
+        """Hands the message at `at` to its callback and says where it ends; 0 if it is left to nats-py."""
+        line = data.find(b"\r\n", at)
+        words = data[at:line].split(b" ") if line > 0 else []
+        with_headers = len(words) > 4 and words[0] == b"HMSG"
+        if not with_headers and (len(words) not in (4, 5) or words[0] != b"MSG"):
+            return 0
+        try:
+            sid, size = int(words[2]), int(words[-1])
+            headers_size = int(words[-2]) if with_headers else 0
+        except ValueError:
+            return 0
+        callback = self._callbacks.get(sid)
+        start = line + 2
+        end = start + size
+        if callback is None or sid not in self._subs or end + 2 > len(data):
+            return 0
+        headers = None
+        if with_headers:
+            if not data.startswith(_HEADER_LINE, start):
+                return 0
+            headers = parse_headers(data[start : start + headers_size])
+            start += headers_size
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += end - start
+        reply = words[3].decode() if len(words) == (6 if with_headers else 5) else ""
+        callback(DirectMessage(words[1].decode(), reply, data[start:end], headers))
+        return end + 2
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         callback = self._callbacks.get(sid)
