@@ -192,7 +192,7 @@ class Pending:
             _retrieve(task)
 
     def _finished(self, task: asyncio.Future[Any]) -> None:
-        self.sandbox.wake()
+        self.sandbox.proceed()
 
 
 _pendings: dict[int, Pending] = {}

@@ -2,7 +2,8 @@
 
 The laws of this file: a store belongs to one sandbox and one task; what an asynchronous call was given stays
 untouched until its future is deleted; a sandbox is polled only when its own pending host function is done or after
-an epoch yield; whatever ends a call (value, trap, deadline, cancellation) goes through `close`, once.
+an epoch yield, by the task that awaits it or, while that waits, by the callback that says so; whatever ends a call
+(value, trap, deadline, cancellation) goes through `close`, once.
 """
 
 from __future__ import annotations
@@ -83,6 +84,15 @@ class Sandbox(Space):
         waiter = self.waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def proceed(self) -> None:
+        """The pending host function is done: on to the next, and only then back to the task that awaits the call."""
+        waiter, running = self.waiter, self._busy
+        if waiter is None or waiter.done() or running is None:
+            return
+        running.advance(waiter.get_loop().time())
+        if running.done or self.pending is None or self.pending.task.done():
+            self.wake()
 
     def close(self) -> None:
         """Ends the sandbox: its running call, its memory and the host resources it left. Idempotent.
@@ -321,7 +331,7 @@ class Running:
                     await sandbox.waiter
                 if self.done:
                     return
-                self._advance(loop.time())
+                self.advance(loop.time())
         finally:
             sandbox.waiter = None
             if timer is not None:
@@ -331,13 +341,17 @@ class Running:
         self._expired = True
         self.sandbox.wake()
 
-    def _advance(self, now: float) -> None:
-        pending = self.sandbox.pending
+    def advance(self, now: float) -> None:
+        """Polls if there is something to go on with; ends the call if its host function failed or its time is up."""
+        sandbox = self.sandbox
+        pending = sandbox.pending
         if pending is not None and pending.task.done():
             failure = pending.failure()
             if failure is not None:
                 self._finish(failure, broken=True)
                 return
+            # It gave way while it waited: ticks of that time do not count.
+            ffi.set_epoch_deadline(sandbox.ctx, _FIRST_EPOCHS)
         elif self._expired or now >= self._deadline:
             self._finish(
                 DeadlineExceeded(
