@@ -29,6 +29,11 @@ SLAB_BYTES = 4096
 _free_slabs: list[tuple[int, Any]] = []
 _MAX_FREE_SLABS = 256
 
+_templates: dict[tuple[int, int], int] = {}
+"""Host resources by (number of the type, rep). wasmtime copies what they say, so they serve any number of handles in
+any store; sandboxes count reps from 1, so most handles find theirs here."""
+_TEMPLATE_REPS = 32
+
 
 class ComponentResource:
     """An owned resource that the component itself defines. Opaque; belongs to one sandbox and dies with it.
@@ -141,10 +146,11 @@ class Space:
             )
         rep = self.next_rep
         self.next_rep = rep + 1
-        host = ffi.host_new(True, rep, number)
+        host = _templates.get((number, rep)) or _template(number, rep)
         out = self.out
         error = ffi.host_to_any(self.ctx, host, out)
-        ffi.host_delete(host)
+        if rep > _TEMPLATE_REPS:
+            ffi.host_delete(host)
         if error:
             raise InvocationFailed(
                 f"No handle of {resource.name} could be made: {ffi.take_error(error)}", trap="handle"
@@ -215,6 +221,13 @@ class Space:
                 ffi.host_delete(host)
             ffi.any_delete(handle)
         handles.clear()
+
+
+def _template(number: int, rep: int) -> int:
+    host: int = ffi.host_new(True, rep, number)
+    if rep <= _TEMPLATE_REPS:
+        _templates[number, rep] = host
+    return host
 
 
 def _new_slab() -> tuple[int, Any]:
