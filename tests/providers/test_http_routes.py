@@ -191,3 +191,14 @@ async def test_a_handed_over_socket_stays_open_for_others(server: Server) -> Non
     await client.aclose()
     await second.aclose()
     shared.close()
+
+
+async def test_an_address_whose_providers_have_drained_is_opened_anew(server: Server) -> None:
+    first, second = await server.provider("one-http"), await server.provider("two-http")
+    server.components.by_id |= {"one": answering("one"), "two": answering("two")}
+    await first.link_put(server.link("one", "one-http"))
+    await first.provider.drain(0.0)
+    await second.link_put(server.link("two", "two-http"))
+    assert (await (await server.connect()).request()).body == b"two"
+    await first.stop()
+    assert (await (await server.connect()).request()).body == b"two"

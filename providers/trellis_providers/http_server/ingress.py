@@ -30,7 +30,7 @@ __all__ = ["Ingress"]
 Address = tuple[str, int]
 Lost = Callable[[LinkKey, Conflict], None]
 
-_FINISH = 5.0
+_FINISH = 3.5
 """Seconds that requests under way may still take when the last route of an address goes."""
 _HAND_OVER = 1.0
 """Seconds for which clients are told to come again, and get to another host, before they are sent away."""
@@ -103,7 +103,9 @@ class Ingress:
         """Puts a route in force, in place of an older one of the same link. Raises `Conflict` and changes nothing."""
         async with self._changing:
             address = route.settings.address
-            opened = self._open.get(address) or await self._listen(address)
+            opened = self._open.get(address)
+            if opened is None or not opened.listener.listening:
+                opened = await self._listen(address)
             try:
                 own = {**opened.own, route.key: self._claim(opened, route)}
                 reason = opened.merged(own).lost.get(route.key)
@@ -161,6 +163,8 @@ class Ingress:
 
     async def _listen(self, address: Address) -> _Open:
         """Opens an address and hears what other hosts have there; accepts nobody yet."""
+        if address in self._open:
+            await self._close(address, finish=0.0)  # drained: its providers are about to stop
         listener = Listener(Application(self._handle, self._tracing), self._listeners, self._bounds)
         opened = _Open(listener)
         try:
@@ -197,9 +201,13 @@ class Ingress:
     async def _close(self, address: Address, finish: float) -> None:
         opened = self._open.pop(address)
         grace = _HAND_OVER if finish and opened.sharing is not None and opened.sharing.peers.members else 0.0
-        await opened.listener.drain(grace, finish)
-        if opened.sharing is not None:
-            await opened.sharing.leave()
+        try:
+            await opened.listener.drain(grace, finish)
+        finally:
+            # Also if whoever asked for it has run out of patience: nothing may stay open that nobody knows of.
+            await opened.listener.close()
+            if opened.sharing is not None:
+                await opened.sharing.leave()
 
     def _announce(self, opened: _Open) -> None:
         opened.listener.application.table = RouteTable.of(opened.merged(opened.own).routes)

@@ -69,6 +69,11 @@ class Listener:
             self._sweep(asyncio.get_running_loop())
 
     @property
+    def listening(self) -> bool:
+        """False before it was opened and once it drains."""
+        return self._socket is not None
+
+    @property
     def connections(self) -> int:
         """How many clients are connected."""
         return len(self._state.connections)
