@@ -26,8 +26,10 @@ class TokenBucket:
 
     def take(self, now: float) -> bool:
         """Whether there was a token at `now` (seconds; does not go back)."""
-        if self._last is not None:
-            self._tokens = min(self._burst, self._tokens + max(0.0, now - self._last) * self._rate)
+        last = self._last
+        if last is not None and now > last:
+            tokens = self._tokens + (now - last) * self._rate
+            self._tokens = tokens if tokens < self._burst else self._burst
         self._last = now
         if self._tokens < 1.0:
             return False

@@ -26,6 +26,10 @@ from trellis_lattice.errors import PeerMisbehaved
 __all__ = ["Bounds", "Connection"]
 
 
+_COMMON_NAMES = frozenset((b"cache-control", b"connection", b"content-length", b"content-type", b"etag", b"vary"))
+"""Names that need no look at their letters."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """Seconds and bytes that a client may take."""
@@ -140,17 +144,19 @@ class Connection(HttpToolsProtocol):
             await self.flow.drain()
         if cycle.disconnected:
             return
-        head = [STATUS_LINE[status]]
-        for name, value in (*cycle.default_headers, *headers):
-            if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
+        lines = [STATUS_LINE[status]]
+        for name, value in cycle.default_headers:
+            lines.append(b"%b: %b\r\n" % (name, value))
+        for name, value in headers:
+            if (name not in _COMMON_NAMES and HEADER_RE.search(name)) or HEADER_VALUE_RE.search(value):
                 raise PeerMisbehaved(f"The header field {name!r} of the answer is not valid.")
             if name == b"connection":
                 cycle.keep_alive = False
             else:
-                head.append(b"%b: %b\r\n" % (name, value))
-        head.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
-        head.append(body)
-        self.transport.write(b"".join(head))
+                lines.append(b"%b: %b\r\n" % (name, value))
+        lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        lines.append(body)
+        self.transport.write(b"".join(lines))
         cycle.response_started = cycle.response_complete = True
         cycle.message_event.set()
         if not cycle.keep_alive:

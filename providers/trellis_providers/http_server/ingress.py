@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from trellis_lattice.bus.connection import Connection
@@ -240,8 +240,8 @@ class Ingress:
             for address in [address for address, opened in self._open.items() if not opened.own]:
                 await self._close(address, _FINISH)
 
-    async def _handle(self, route: Route, request: HttpRequest, deadline: float) -> object:
+    def _handle(self, route: Route, request: HttpRequest, deadline: float) -> Awaitable[object]:
         attached = self._attached.get(route.provider) or next(iter(self._attached.values()), None)
         if attached is None:
             raise Unavailable(f"The provider {route.provider} is stopping.", retry_after=1.0)
-        return await attached.handle(route, request, deadline)
+        return attached.handle(route, request, deadline)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from trellis_lattice.errors import ConfigError, Conflict
 from trellis_lattice.http import HANDLE, HANDLE_TYPE, INCOMING_HANDLER, HttpRequest
@@ -66,8 +66,8 @@ class HttpServer(Provider):
         header = server.header if server.routing_mode is RoutingMode.HOST else "host"
         return Route(link.key, link.target, link.name, settings, header)
 
-    async def _handle(self, route: Route, request: HttpRequest, deadline: float) -> object:
-        return await self.ctx.invoke(
+    def _handle(self, route: Route, request: HttpRequest, deadline: float) -> Awaitable[object]:
+        return self.ctx.invoke(
             route.component,
             INCOMING_HANDLER,
             HANDLE,
