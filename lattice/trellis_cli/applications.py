@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from trellis_cli.lattice import Lattice, open_lattice
 from trellis_cli.manifests import Source, sound_manifests
 from trellis_cli.output.applications import unmet
-from trellis_cli.rollout import Verdict, same_application, verdict
+from trellis_cli.rollout import News, Verdict, same_application, verdict
 from trellis_lattice.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
 from trellis_wadm.api import ApplicationSummary, StatusReport, WadmClient
 from trellis_wadm.manifest.listeners import listeners
@@ -113,16 +113,15 @@ class Applications:
         news = asyncio.Event()
         subscription = await self.client.watch_status(name, lambda _: news.set())
         loop = asyncio.get_running_loop()
-        said: set[str] = set()
+        told = News()
         failing_since, report = None, StatusReport.waiting()
         try:
             async with asyncio.timeout(timeout):
                 while True:
                     report = await self._asked(lambda deadline: self.client.status(name, deadline=deadline))
                     now_is = verdict(report, version)
-                    for line in unmet(report, since=False) if now_is is not Verdict.DEPLOYED else ():
-                        if line not in said:
-                            said.add(line)
+                    if now_is is Verdict.GOING:
+                        for line in told.lines(report, loop.time()):
                             say(line)
                     if now_is is Verdict.DEPLOYED:
                         return now_is, report
@@ -144,7 +143,12 @@ class Applications:
 
     async def manifest(self, name: str, version: str | None) -> dict[str, Any]:
         """What is stored. Raises `NotFound`."""
-        return await self._asked(lambda deadline: self.client.get(name, version, deadline=deadline))
+        if version is not None and await self._stored(name, None) is None:
+            raise _unknown(name)
+        found = await self._stored(name, version)
+        if found is None:
+            raise _unknown(name) if version is None else _no_version(name, version)
+        return found
 
     async def delete(self, name: str, version: str | None) -> bool:
         """Removes a version (None: all); False if there was nothing."""
@@ -188,6 +192,10 @@ class Applications:
                 if error.fields.get("reason") != "no-scheduler" or loop.time() > patience:
                     raise
             await asyncio.sleep(0.1)
+
+
+def _no_version(name: str, version: str) -> NotFound:
+    return NotFound(f"Application `{name}` has no version {version}.", remedy=f"Newest: trellis app get {name}")
 
 
 def _unknown(name: str) -> NotFound:

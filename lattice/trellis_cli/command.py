@@ -88,7 +88,7 @@ _OPTIONS: dict[str, Any] = {
     ],
     "no_color": Annotated[
         bool,
-        typer.Option("--no-color", help="No colours (also: NO_COLOR).", rich_help_panel=COMMON_PANEL),
+        typer.Option("--no-color", metavar="", help="No colours (also: NO_COLOR).", rich_help_panel=COMMON_PANEL),
     ],
 }
 _DEFAULTS: dict[str, Any] = {"output": None, "lattice": None, "nats_url": None, "timeout": None, "no_color": False}

@@ -6,7 +6,7 @@ import inspect
 import logging
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -57,13 +57,32 @@ def build() -> typer.Typer:
     return root
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from trellis_cli.versions import trellis_version
+
+        typer.echo(f"trellis {trellis_version()}")
+        raise typer.Exit
+
+
+_VERSION = Annotated[
+    bool,
+    typer.Option(
+        "--version", metavar="", help="Print the version; `trellis version` says more.", callback=_print_version
+    ),
+]
+
+
 def _root_callback() -> Any:
     def trellis(**given: Any) -> None:
         context = given.pop("context")
+        given.pop("version")
         remember(context, given)
 
-    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    parameters = [context, *common_options()]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    context = inspect.Parameter("context", kind, annotation=typer.Context)
+    version = inspect.Parameter("version", kind, default=False, annotation=_VERSION)
+    parameters = [context, version, *common_options()]
     trellis.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     trellis.__annotations__ = {p.name: p.annotation for p in parameters}
     trellis.__doc__ = _ABOUT

@@ -23,6 +23,8 @@ __all__ = ["Source", "is_source", "local_path", "names_in", "read_source", "reso
 
 _MAX_BYTES = 1024 * 1024
 _SUFFIXES = (".yaml", ".yml", ".json")
+_COMPONENT = b"\0asm\x0d\0\1\0"
+"""How every component begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,8 @@ def names_in(source: Source) -> list[str]:
 def resolve_images(manifest: Mapping[str, Any], base: Path | None) -> dict[str, Any]:
     """The manifest with relative images made `file://` URLs.
 
-    Raises `NotFound` for an image that does not exist there, and `RequestInvalid` for a relative one where there
-    is no folder to start from (a manifest from a URL).
+    Raises `NotFound` for an image that does not exist there, and `RequestInvalid` for one that is no component, or
+    a relative one where there is no folder to start from (a manifest from a URL).
     """
     components = [_resolved(component, base) for component in manifest["spec"]["components"]]
     return {**manifest, "spec": {**manifest["spec"], "components": components}}
@@ -104,22 +106,44 @@ def _resolved(component: Mapping[str, Any], base: Path | None) -> dict[str, Any]
     properties = dict(component["properties"])
     image = properties.get("image")
     relative = local_path(image, lambda path: base is not None and (base / path).is_file()) if image else None
-    if relative is None:
-        return dict(component)
     name = component["name"]
+    if relative is None:
+        if image and image.startswith(("/", "file:///")):
+            _check_component(name, Path(unquote(image.removeprefix("file://"))))
+        return dict(component)
     if base is None:
         raise RequestInvalid(
             f"The image of `{name}` is the relative path {image}, but the manifest is not a file.",
             remedy="Save the manifest as a file beside the component, or use an absolute path.",
         )
     path = Path(os.path.normpath(base / relative))
-    if not path.is_file():
+    if not path.exists():
         raise NotFound(
             f"The image of `{name}` is {image}, but there is no file {path}.",
             remedy="Build the component first, or correct the path; it starts from the manifest's folder.",
         )
+    _check_component(name, path)
     properties["image"] = "file://" + quote(str(path))
     return {**component, "properties": properties}
+
+
+def _check_component(name: str, path: Path) -> None:
+    """Raises `RequestInvalid` if the file is here and does not begin like a component: no host need try it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except IsADirectoryError:
+        raise RequestInvalid(f"The image of `{name}`, {path}, is a folder.", remedy="Name the .wasm file.") from None
+    except OSError:
+        return  # a host may be able to read it
+    if head.startswith(_COMPONENT):
+        return
+    from trellis_host.engine.component import check_header
+
+    try:
+        check_header(head)
+    except RequestInvalid as error:
+        raise RequestInvalid(f"The image of `{name}`, {path}: {error.message}", remedy=error.remedy) from None
 
 
 def local_path(image: str, exists: Callable[[str], bool]) -> str | None:

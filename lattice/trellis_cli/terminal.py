@@ -75,6 +75,11 @@ class Terminal:
             self._err.write(text + "\n")
             self._err.flush()
 
+    def note_failure(self, message: str, remedy: str) -> None:
+        """What went wrong with one part of an answer, as an error looks."""
+        text = clean(f"{message}\n{remedy}", keep_lines=True)
+        self.painted(f"{self.style.red('error:')} {text}")
+
     def fail(self, error: TrellisError) -> None:
         """The error that ended the command."""
         out, err = render_failure(error, self.format, self.style)

@@ -346,6 +346,7 @@ class Leader:
 
 
 def _is_final(failure: Failure) -> bool:
-    """Whether a start that failed would fail again: the image is no component, or may not be read. A file that is
-    missing may still come."""
-    return isinstance(failure.exception, RequestInvalid | Denied)
+    """Whether a start that failed would fail again. Not so for a file that is missing: it may still come."""
+    error = failure.exception
+    unprovided = isinstance(error, NotFound) and "imports" in error.fields
+    return unprovided or isinstance(error, RequestInvalid | Denied)

@@ -220,17 +220,55 @@ def test_a_deployment_that_cannot_be_placed_says_why(lattice: Lattice) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"\0asm\x01\0\0\0", "core"), (HELLO.read_bytes()[:900], ""), (b"random bytes", "")],
-    ids=["core", "truncated", "random"],
+    [(b"\0asm\x01\0\0\0", "core WebAssembly module"), (b"random bytes", "not a WebAssembly component"), (b"", "empty")],
+    ids=["core", "random", "empty"],
 )
-def test_an_image_that_is_no_component_fails_with_its_reason(lattice: Lattice, content: bytes, said: str) -> None:
+def test_an_image_that_is_no_component_is_refused_before_anything_is_sent(
+    lattice: Lattice, content: bytes, said: str
+) -> None:
     (lattice.home / "broken.wasm").write_bytes(content)
     app = plain_app("broken", f"{lattice.home}/broken.wasm")
-    run = lattice("app", "deploy", "-", "--timeout", "2s", stdin=app.encode())
-    assert run.status in (1, 4)
-    assert "broken-it" in run.err
+    run = lattice("app", "deploy", "-", stdin=app.encode())
+    assert run.status == 1
+    assert "The image of `it`" in run.err
     assert said in run.err
-    assert lattice("app", "delete", "broken").status == 0
+    assert lattice("app", "get", "broken").status == 3, "nothing was stored"
+
+
+def test_a_component_that_cannot_start_ends_the_deployment_with_its_reason(lattice: Lattice) -> None:
+    (lattice.home / "damaged.wasm").write_bytes(HELLO.read_bytes()[:900])
+    damaged = http_app("damaged", free_port()).replace("./http-hello.wasm", f"{lattice.home}/damaged.wasm")
+    run = lattice("app", "deploy", "-", "-o", "json", stdin=damaged.encode())
+    assert run.status == 1, "part of it runs, but the reason is no lack of hosts"
+    assert run.json["success"] is False
+    assert "`damaged` has failed" in run.json["error"]
+    assert "truncated or damaged" in run.json["error"]
+    assert "undeploy damaged" in run.json["remedy"]
+    assert "attempt" not in run.err, "it was not tried again"
+    assert lattice("app", "status", "damaged").status == 1
+    assert lattice("app", "delete", "damaged").status == 0
+
+
+def test_an_address_that_another_program_has_is_told_and_taken_once_it_is_free(lattice: Lattice) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        (lattice.home / "taken.yaml").write_text(http_app("taken", port))
+        run = lattice("app", "deploy", str(lattice.home / "taken.yaml"))
+        assert run.status == 1
+        assert f"127.0.0.1:{port} is already in use" in run.err
+        assert run.err.count("already in use") == 1
+        status = lattice("app", "status", "taken")
+        assert (status.status, "unhealthy" in status.out) == (1, True)
+    assert _eventually_deployed(lattice, "taken")
+    assert http_get(port, "/")[0] == 200
+    assert lattice("app", "delete", "taken").status == 0
+
+
+def _eventually_deployed(lattice: Lattice, name: str) -> bool:
+    """Waits for the host's next look at what it refused. Bounded by the number of questions, each of which waits."""
+    return any(lattice("app", "deploy", name).status == 0 for _ in range(20))
 
 
 def test_what_is_not_there(lattice: Lattice) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,6 +94,12 @@ async def test_with_json_an_error_is_one_document(tmp_path: Path) -> None:
     run = await trellis("inspect", "none", home=tmp_path, env={"TRELLIS_OUTPUT": "jsonl"})
     assert len(run.out.splitlines()) == 1
     assert json.loads(run.out)["code"] == "not-found"
+
+
+async def test_the_version_is_a_flag_too(tmp_path: Path) -> None:
+    run = await trellis("--version", home=tmp_path)
+    assert (run.status, run.err) == (0, "")
+    assert re.fullmatch(r"trellis \d+\.\d+\.\d+\S*\n", run.out)
 
 
 async def test_labels_are_checked_before_anything_starts(tmp_path: Path) -> None:

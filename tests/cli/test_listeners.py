@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,27 @@ async def test_nonsense_on_the_socket_harms_nobody() -> None:
             writer.close()
         client = ListenerClient(broker.path)
         await client.release(await client.open("127.0.0.1", 0))
+
+
+async def test_what_a_killed_supervisor_left_is_replaced_by_the_next() -> None:
+    home = Path(tempfile.mkdtemp(dir=tempfile.gettempdir()))
+    try:
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(home / "listeners.sock"))
+        async with ListenerBroker(home=home) as broker:
+            assert broker.path == home / "listeners.sock"
+            assert broker.path.stat().st_mode & 0o077 == 0
+            client = ListenerClient(broker.path)
+            await client.release(await client.open("127.0.0.1", 0))
+        assert list(home.iterdir()) == []
+    finally:
+        home.rmdir()
+
+
+async def test_a_folder_with_a_long_name_gets_a_short_one_that_is_always_the_same(tmp_path: Path) -> None:
+    home = tmp_path / ("long" * 25)
+    async with ListenerBroker(home=home) as broker:
+        first = broker.path
+    assert not first.parent.exists()
+    async with ListenerBroker(home=home) as broker:
+        assert broker.path == first

@@ -458,6 +458,20 @@ def test_an_unhealthy_provider_is_told_of_and_left_to_its_host() -> None:
     assert found.applications["app"].message == "Unhealthy provider on a"
 
 
+def test_a_provider_that_refuses_a_link_is_unhealthy_with_the_reason() -> None:
+    app = desired(application("app", provider("p")))
+    world = World.of(host("a"))
+    world.settle(app)
+    refusing = {id: replace(running, problem="port taken") for id, running in world.hosts["a"].providers.items()}
+    world.hosts["a"] = replace(world.hosts["a"], providers=refusing)
+
+    found = world.plan(app)
+
+    assert found.commands == ()
+    assert found.applications["app"].type is StatusType.UNHEALTHY
+    assert found.applications["app"].message == "Unhealthy provider on a: port taken"
+
+
 @pytest.mark.parametrize("passes", [3])
 def test_conditions_keep_the_time_they_began(passes: int) -> None:
     app = desired(application("app", component("c", spread(1, group("east", zone="east")))))

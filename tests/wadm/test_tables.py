@@ -248,6 +248,12 @@ class TestBackoff:
     def test_waits_are_capped(self) -> None:
         assert [Policy().delay(n) for n in (1, 2, 3, 6, 7, 1000)] == [0.5, 1, 2, 16, 30, 30]
 
+    def test_what_cannot_succeed_is_not_tried_again(self) -> None:
+        attempt = backoff.failed(backoff.sent(None, "command", 0.0, Policy()), "no component", 1.0, final=True)
+
+        assert backoff.judge(attempt, "command", 1e6, Policy()) == backoff.Failed("no component", 0.0)
+        assert backoff.judge(attempt, "another", 1.0, Policy()) == backoff.Ready()
+
 
 class TestJournal:
     SCALE = ScaleComponent("NA", "c", "image", 2)

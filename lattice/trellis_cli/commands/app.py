@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["deploy_source", "register"]
 
-_ROLLOUT = 60.0
+_UNDEPLOY_TIMEOUT = 60.0
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The manifest: a file, - for standard input, or a URL.")]
 NameOrFile = Annotated[str, typer.Argument(metavar="NAME|FILE", help="An application that is stored, or its manifest.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The application.")]
 Version = Annotated[str | None, typer.Argument(metavar="[VERSION]", help="Which version; default: the newest.")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Return once it is accepted.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", metavar="", help="Return once it is accepted.")]
 
 
 def validate(cli: Cli, file: File) -> ExitCode:
@@ -49,7 +49,7 @@ def validate(cli: Cli, file: File) -> ExitCode:
         assert one.manifest is not None
         try:
             resolve_images(one.manifest.to_wire(), source.base)
-        except NotFound as error:
+        except (NotFound, RequestInvalid) as error:
             cli.terminal.note(f"warning: {error}")
     cli.terminal.note(f"{source.name} is valid.")
     return ExitCode.OK
@@ -72,7 +72,8 @@ async def put(cli: Cli, file: File) -> None:
 async def deploy(cli: Cli, what: NameOrFile, version: Version = None, no_wait: NoWait = False) -> ExitCode:
     """Run an application, and wait until it does.
 
-    While it waits it says what is missing and why; --timeout bounds that (default 60s). Relative image paths start
+    While it waits it says what is missing and why; --timeout bounds that (default 180s, because the first start of a
+    component compiles it). Relative image paths start
     from the manifest's folder.
     """
     from trellis_cli.applications import open_applications
@@ -98,8 +99,8 @@ async def deploy_source(
     cli: Cli, applications: Applications, stored: list[Stored], *, wait: bool
 ) -> tuple[ExitCode, list[dict[str, Any]]]:
     """Deploys what is stored, one after the other; the worst exit code, and what to report of each."""
-    from trellis_cli.output.applications import curl_commands, status_text
-    from trellis_cli.rollout import Verdict
+    from trellis_cli.output.applications import curl_commands, failure_text
+    from trellis_cli.rollout import DEPLOY_TIMEOUT, Verdict
 
     worst, reports = ExitCode.OK, []
     for one in stored:
@@ -108,7 +109,7 @@ async def deploy_source(
         if wait:
             with cli.terminal.progress(f"Deploying {one.name} {version}") as progress:
                 verdict, status = await applications.until_deployed(
-                    one.name, version, progress.say, cli.settings.patience(_ROLLOUT)
+                    one.name, version, progress.say, cli.settings.patience(DEPLOY_TIMEOUT)
                 )
             report |= {"deployed": verdict is Verdict.DEPLOYED, "status": status.model_dump(mode="json")}
             if verdict is Verdict.DEPLOYED:
@@ -116,7 +117,9 @@ async def deploy_source(
                 for line in curl_commands(one.routes):
                     cli.terminal.note(f"Try it: {line}")
             else:
-                cli.terminal.painted(status_text(one.name, status, cli.terminal.style).rstrip("\n"))
+                message, remedy = failure_text(one.name, status, partial=verdict is Verdict.PARTIAL)
+                report |= {"error": message, "remedy": remedy}
+                cli.terminal.note_failure(message, remedy)
                 worst = ExitCode.PARTIAL if verdict is Verdict.PARTIAL else ExitCode.FAILED
         else:
             cli.terminal.note(f"Accepted `{one.name}` version {version}. Look: trellis app status {one.name}")
@@ -137,7 +140,7 @@ async def undeploy(cli: Cli, what: NameOrFile, no_wait: NoWait = False) -> None:
             await applications.undeploy(name)
             if not no_wait:
                 with cli.terminal.progress(f"Undeploying {name}") as progress:
-                    await applications.until_gone(name, progress.say, cli.settings.patience(_ROLLOUT))
+                    await applications.until_gone(name, progress.say, cli.settings.patience(_UNDEPLOY_TIMEOUT))
             cli.terminal.note(f"Undeployed `{name}`.")
     cli.terminal.emit(Report({"undeployed_application_names": names}, names=names))
 
@@ -146,7 +149,9 @@ async def delete(
     cli: Cli,
     what: NameOrFile,
     version: Annotated[str | None, typer.Argument(metavar="[VERSION]", help="Only this one; default: all.")] = None,
-    ignore_missing: Annotated[bool, typer.Option("--ignore-missing", help="It is fine if there is none.")] = False,
+    ignore_missing: Annotated[
+        bool, typer.Option("--ignore-missing", metavar="", help="It is fine if there is none.")
+    ] = False,
 ) -> None:
     """Delete an application from the store; what runs of it is stopped."""
     from trellis_cli.applications import open_applications
@@ -155,7 +160,10 @@ async def delete(
     async with open_applications(cli.settings) as applications:
         for name in names:
             if not await applications.delete(name, version) and not ignore_missing:
-                raise NotFound(f"There is no application `{name}`{f' {version}' if version else ''}.")
+                raise NotFound(
+                    f"There is no application `{name}`{f' {version}' if version else ''}.",
+                    remedy="List: trellis app list",
+                )
             cli.terminal.note(f"Deleted `{name}`{f' version {version}' if version else ''}.")
     cli.terminal.emit(Report({"deleted_applications": names}, names=names))
 
@@ -189,7 +197,8 @@ async def get(
 async def status(cli: Cli, name: Name) -> ExitCode:
     """Show how an application is: its parts, and for each thing that does not hold what, where, why, since when.
 
-    Exit code 0 if it is deployed, 4 while it is on its way, 1 if it has failed, 7 if only a part is placed.
+    Exit code 0 if it is deployed, 4 while it is on its way, 1 if it has failed or is unhealthy, 7 if only part
+    of it is placed.
     """
     from trellis_cli.applications import open_applications
     from trellis_cli.output.applications import status_data, status_text

@@ -42,7 +42,8 @@ def run(
 ) -> ExitCode:
     """Run one host in the foreground and join the lattice at --nats-url.
 
-    Ctrl-C or SIGTERM drains it: it takes no new work, finishes what it has, and leaves.
+    While NATS cannot be reached it waits and tries again. Ctrl-C or SIGTERM drains it: it takes no new work, finishes
+    what it has, and leaves.
     """
     from trellis_cli.hosting.options import HostOptions
     from trellis_cli.hosting.process import run_host

@@ -36,7 +36,9 @@ DataDir = Annotated[
 def up(
     cli: Cli,
     hosts: Annotated[int, typer.Option("--hosts", metavar="N", help="How many hosts to run.", min=1, max=64)] = 1,
-    detach: Annotated[bool, typer.Option("-d", "--detach", help="Run in the background; returns when ready.")] = False,
+    detach: Annotated[
+        bool, typer.Option("-d", "--detach", metavar="", help="Run in the background; returns when ready.")
+    ] = False,
     data_dir: DataDir = None,
     nats_port: Annotated[
         int | None,

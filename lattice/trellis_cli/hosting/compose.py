@@ -1,8 +1,13 @@
-"""Puts a host together: identity, listeners, reconciler; then runs it until it is time to leave."""
+"""Puts a host together: identity, listeners, reconciler; then runs it until it is time to leave.
+
+A host that nobody supervises waits for its NATS server to come up, since both may start with the machine.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +17,7 @@ from trellis_cli.lattice import connection_settings
 from trellis_cli.up.channel import SupervisorChannel
 from trellis_host.host import Host
 from trellis_host.settings import HostSettings
+from trellis_lattice.errors import Unavailable
 from trellis_wadm.reconciler import ReconcilerService
 
 if TYPE_CHECKING:
@@ -19,12 +25,38 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
+_log = logging.getLogger("trellis.host")
+
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 5.0
+"""Seconds between two attempts to reach NATS."""
+
 
 async def serve(options: HostOptions, channel: SupervisorChannel | None, leave: asyncio.Event) -> None:
     """Runs one host. Returns when it has left: because of `leave`, or asked to through the lattice.
 
-    Raises what keeps it from joining.
+    Raises what keeps it from joining. Without a supervisor it tries again for as long as NATS cannot be reached.
     """
+    pause = _FIRST_PAUSE
+    while not leave.is_set():
+        try:
+            return await _serve(options, channel, leave)
+        except Unavailable as error:
+            if channel is not None or error.fields.get("reason") != "unreachable":
+                raise
+            _log.warning("%s Trying again in %g s", error.message, pause)
+            await _pass(leave, pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+async def _pass(leave: asyncio.Event, seconds: float) -> None:
+    """Waits, unless it is time to leave."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await leave.wait()
+
+
+async def _serve(options: HostOptions, channel: SupervisorChannel | None, leave: asyncio.Event) -> None:
     host = _host(options)
     running = asyncio.create_task(host.run(), name="host")
     ready = asyncio.create_task(host.ready.wait(), name="ready")

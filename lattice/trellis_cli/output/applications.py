@@ -10,9 +10,19 @@ from trellis_cli.output.document import Column, Listing
 from trellis_cli.output.lattice import short_id
 from trellis_cli.output.style import PLAIN, Style, clean
 from trellis_cli.output.table import align
-from trellis_wadm.api.messages import ApplicationSummary, ConditionReport, StatusReport
+from trellis_lattice.ids import short
+from trellis_wadm.api.messages import ApplicationSummary, ConditionReport, ScalerReport, StatusReport
 
-__all__ = ["applications", "curl_commands", "manifest_text", "status_data", "status_text", "unmet"]
+__all__ = [
+    "applications",
+    "condition_line",
+    "curl_commands",
+    "failure_text",
+    "manifest_text",
+    "status_data",
+    "status_text",
+    "unmet",
+]
 
 _HOST_ID = re.compile(r"\bN[A-Z2-7]{55}\b")
 
@@ -67,16 +77,40 @@ def status_text(name: str, report: StatusReport, style: Style = PLAIN) -> str:
 def unmet(report: StatusReport, *, since: bool = True) -> list[str]:
     """One line for each thing that does not hold: what, why, where and since when; without repetitions."""
     lines = [
-        f"{scaler.name}: {_condition(condition, since)}" for scaler in report.scalers for condition in scaler.conditions
+        condition_line(scaler, condition, since=since) for scaler in report.scalers for condition in scaler.conditions
     ]
     if not lines:  # v1's scheduler knows messages only
         lines = [f"{scaler.name}: {scaler.status.message}" for scaler in report.scalers if scaler.status.message]
-    return list(dict.fromkeys(_HOST_ID.sub(lambda id: short_id(id[0]), clean(line)) for line in lines))
+    return list(dict.fromkeys(_shown(line) for line in lines))
+
+
+def condition_line(scaler: ScalerReport, condition: ConditionReport, *, since: bool = False) -> str:
+    """One thing that does not hold, with the part of the application it is about."""
+    message = _condition(condition, since)
+    return _shown(message if scaler.name in message else f"{scaler.name}: {message}")
+
+
+def _shown(line: str) -> str:
+    return _HOST_ID.sub(lambda id: short_id(id[0]), clean(line))
+
+
+_ENDED = {"unhealthy": "is unhealthy", "failed": "has failed"}
+
+
+def failure_text(name: str, report: StatusReport, *, partial: bool = False) -> tuple[str, str]:
+    """What to say of a deployment that has ended badly: the message with every reason, and the remedy."""
+    what = "runs only in part" if partial else _ENDED.get(str(report.type), f"is {report.type}")
+    reasons = "".join(f"\n  {line}" for line in unmet(report, since=False))
+    return (
+        f"`{name}` {what}:{reasons or ' ' + clean(report.message)}",
+        f"Mend that and deploy again, or take it away: trellis app undeploy {name}",
+    )
 
 
 def _condition(condition: ConditionReport, since: bool) -> str:
     """`message (host N…, since 2026-…)`, as far as that is known and not said already."""
-    notes = [f"host {condition.host}"] if condition.host and condition.host not in condition.message else []
+    told = not condition.host or short(condition.host) in condition.message
+    notes = [] if told else [f"host {condition.host}"]
     notes += [f"since {condition.since}"] if condition.since and since else []
     return condition.message + (f" ({', '.join(notes)})" if notes else "")
 

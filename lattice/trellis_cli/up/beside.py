@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Beside"]
 
 _REFRESH = 1.0
-_DEPLOY_TIMEOUT = 120.0
 
 
 class Beside:
@@ -82,20 +81,20 @@ class Beside:
         self._terminal.emit(Report(data, names=[host.id for host in up.hosts]))
 
     async def _deploy(self, applications: Applications) -> list[dict[str, Any]]:
-        from trellis_cli.output.applications import curl_commands, unmet
-        from trellis_cli.rollout import Verdict
+        from trellis_cli.output.applications import curl_commands, failure_text
+        from trellis_cli.rollout import DEPLOY_TIMEOUT, Verdict
 
         reports = []
         for path in self._supervisor.settings.manifests:
             for one in await applications.put(await asyncio.to_thread(read_source, str(path))):
                 self._view.say(f"Deploying `{one.name}` …")
                 version = await applications.deploy(one.name, one.version)
-                verdict, status = await applications.until_deployed(one.name, version, self._view.say, _DEPLOY_TIMEOUT)
+                verdict, status = await applications.until_deployed(one.name, version, self._view.say, DEPLOY_TIMEOUT)
                 if verdict is Verdict.DEPLOYED:
                     self._view.say(f"Deployed `{one.name}`.")
                     self._to_try += curl_commands(one.routes)
                 else:
-                    self._view.say(f"error: `{one.name}` is {status.type}: {'; '.join(unmet(status))}")
+                    self._view.say("error: " + "\n".join(failure_text(one.name, status)))
                 report = {"model_name": one.name, "model_version": version, "deployed": verdict is Verdict.DEPLOYED}
                 reports.append({**report, "routes": [list(route) for route in one.routes]})
         return reports

@@ -17,11 +17,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
 import shutil
 import socket
+import stat
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +35,9 @@ from trellis_provider_sdk.listeners import BoundListeners
 __all__ = ["ListenerBroker", "ListenerClient"]
 
 _MAX_LINE = 64 * 1024
+_SOCKET = "listeners.sock"
+_MAX_PATH = 100
+"""Bytes that the path of a Unix socket may have, on every system."""
 _LINGER = 5.0
 """Seconds that an address outlives a last holder that died: time enough to start a host again."""
 _Address = tuple[str, int]
@@ -47,9 +52,14 @@ class _Shared:
 
 
 class ListenerBroker:
-    """The supervisor's side. `async with` opens the Unix socket and closes everything at the end."""
+    """The supervisor's side. `async with` opens the Unix socket and closes everything at the end.
 
-    def __init__(self, linger: float = _LINGER) -> None:
+    `home` is a folder that nobody else uses: the socket is in it, so that what a killed supervisor left is replaced
+    by the next one. Where its path is too long for a socket, and without a `home`, a temporary folder takes its place.
+    """
+
+    def __init__(self, linger: float = _LINGER, *, home: Path | None = None) -> None:
+        self._home = home
         self._linger = linger
         self._listeners = BoundListeners()
         self._binding = asyncio.Lock()
@@ -60,9 +70,9 @@ class ListenerBroker:
 
     @property
     def path(self) -> Path:
-        """Where the Unix socket is. Short, whatever the data directory is called: its length is limited to ~100."""
+        """Where the Unix socket is."""
         assert self._directory is not None
-        return self._directory / "listeners.sock"
+        return self._directory / _SOCKET
 
     @property
     def addresses(self) -> list[_Address]:
@@ -70,11 +80,13 @@ class ListenerBroker:
         return sorted(self._shared)
 
     async def __aenter__(self) -> ListenerBroker:
-        self._directory = Path(tempfile.mkdtemp(prefix="trellis-"))  # mode 0700: only this user may ask
+        self._directory = _folder(self._home)
         try:
+            self.path.unlink(missing_ok=True)
             self._server = await asyncio.start_unix_server(
                 self._accepted, path=str(self.path), limit=_MAX_LINE, start_serving=False
             )
+            self.path.chmod(0o600)  # only this user may ask
             await self._server.start_serving()
         except BaseException:
             await self.__aexit__()
@@ -90,7 +102,9 @@ class ListenerBroker:
         await asyncio.gather(*self._connections, return_exceptions=True)
         for address, shared in list(self._shared.items()):
             self._close(address, shared)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self.path.unlink(missing_ok=True)
+        if self._directory != self._home:
+            shutil.rmtree(self._directory, ignore_errors=True)
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer), name="listener-holder")
@@ -145,6 +159,21 @@ class ListenerBroker:
         if self._shared.get(address) is shared:
             del self._shared[address]
         shared.socket.close()
+
+
+def _folder(home: Path | None) -> Path:
+    """Where the socket goes: `home` if that is short enough, else a folder that is always the same for this `home`."""
+    if home is None:
+        return Path(tempfile.mkdtemp(prefix="trellis-"))  # mode 0700
+    if len(os.fsencode(home / _SOCKET)) <= _MAX_PATH:
+        return home
+    name = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"trellis-{os.getuid()}-{name}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return folder if ours else Path(tempfile.mkdtemp(prefix="trellis-"))
 
 
 def _request(line: bytes) -> _Address:

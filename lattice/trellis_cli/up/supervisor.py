@@ -93,7 +93,7 @@ class Supervisor:
             async with NatsKeeper(self.settings, self._watcher, self._force) as nats:
                 self.nats_url = nats.url
                 self._save(nats_url=nats.url)
-                async with ListenerBroker() as broker:
+                async with ListenerBroker(home=self.settings.data_dir) as broker:
                     await self._hosts(nats, broker, when_ready)
         finally:
             record.forget(self.settings.data_dir)

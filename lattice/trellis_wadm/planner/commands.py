@@ -137,7 +137,8 @@ def describe(command: Command) -> str:
         case ScaleComponent(count=0):
             return f"stop component {command.id} on {short(command.host)}"
         case ScaleComponent():
-            return f"run component {command.id} on {short(command.host)} with up to {command.count} instances"
+            plural = "" if command.count == 1 else "s"
+            return f"run component {command.id} on {short(command.host)} with up to {command.count} instance{plural}"
     assert_never(command)
 
 

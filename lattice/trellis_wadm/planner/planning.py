@@ -171,7 +171,7 @@ class _Pass:
             what = describe(step.command)
             if isinstance(verdict, backoff.Waiting):
                 self._wake.append(verdict.until)
-                tail = f": {verdict.error}" if verdict.error else ""
+                tail = f": {verdict.error}" if verdict.error else _while_waiting(step.command)
                 reason = "in-progress" if verdict.error is None else "backing-off"
                 condition = Condition(reason, f"{_capitalized(what)}: {verdict.reason}{tail}", host, verdict.since)
                 self._note(scaler, [condition])
@@ -218,6 +218,11 @@ class _Pass:
 
 def _delete_key(stored: Link) -> str:
     return command_key(PutLink(stored))
+
+
+def _while_waiting(command: Command) -> str:
+    starts = isinstance(command, ScaleComponent) and command.count > 0
+    return "; a component is compiled before its first start" if starts else ""
 
 
 def _capitalized(text: str) -> str:
