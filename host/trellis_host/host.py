@@ -1,8 +1,9 @@
 """A host: joins a lattice, answers for what it runs, and leaves without loss.
 
 The laws of this file: it composes and decides nothing (`state.py` does); control subscriptions exist and the
-shared state has been read before the host is announced (lattice-protocol 9.2); all its tasks live in one task
-group; when it stops, it first takes no more, then finishes what it has, then says goodbye, then disconnects.
+shared state has been read before the host is announced (lattice-protocol 9.2); a background task that fails is
+logged and begins again, so that no host goes on half; when it stops, it first takes no more, then finishes what it
+has, then says goodbye, then disconnects; a start that fails takes back what it had begun.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
 
 from trellis_host.control import register_all
 from trellis_host.engine import Engine, EngineSettings
+from trellis_host.runtime.background import Background
 from trellis_host.runtime.health import watch_health
 from trellis_host.runtime.launch import Launcher
 from trellis_host.runtime.providers import HostServices
@@ -57,6 +61,8 @@ _log = logging.getLogger("trellis.host")
 VERSION = version("trellis-mesh")
 HEARTBEAT_SETTLING = 0.5
 """Seconds after a change until the inventory is published."""
+SERVICE_TIMEOUT = 3.0
+"""Seconds for a service to give back what it holds when the host stops."""
 OPERATION_TIMEOUT = 1.8
 """Seconds for an operation on shared state: v1 clients wait two."""
 
@@ -65,7 +71,7 @@ class HostService(Protocol):
     """Something that lives as long as the host does and shares its connection, such as the reconciler."""
 
     async def run(self, connection: Connection, stop: asyncio.Event) -> None:
-        """Works until `stop` is set, then gives back what it holds."""
+        """Works until `stop` is set, then gives back what it holds. If it fails, it is run again."""
 
 
 class Host:
@@ -119,91 +125,109 @@ class Host:
             self._grace = min(grace, self.settings.stop_grace)
         self._accepting = False
         self._stop.set()
+        self._changed()
 
     async def run(self) -> None:
         """Joins, works until asked to stop, and leaves. Raises a `TrellisError` if it cannot join."""
-        connection = await Connection.connect(self.settings.nats, timeout=self.settings.connect_timeout)
-        try:
-            tracing = start_tracing(self.state.host_id)
-            try:
-                await self._join_and_work(connection, tracing)
-            finally:
-                await tracing.aclose()
-        finally:
-            await connection.aclose()
-
-    async def _join_and_work(self, connection: Connection, tracing: Tracing) -> None:
         settings = self.settings
-        engine = Engine(EngineSettings(max_in_flight=settings.max_in_flight, cache_dir=settings.cache_dir))
-        try:
+        async with AsyncExitStack() as life:
+            connection = await Connection.connect(settings.nats, timeout=settings.connect_timeout)
+            life.push_async_callback(connection.aclose)
+            tracing = start_tracing(self.state.host_id)
+            life.push_async_callback(tracing.aclose)
+            engine = Engine(EngineSettings(max_in_flight=settings.max_in_flight, cache_dir=settings.cache_dir))
+            life.push_async_callback(engine.aclose)
             self._shared = await SharedState.open(connection, settings.lattice, deadline=self._within(10))
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    await self._work(connection, tracing, engine, tasks)
-            finally:
-                await self._shared.aclose()
-        finally:
-            await engine.aclose()
+            life.push_async_callback(self._shared.aclose)
+            tasks = await life.enter_async_context(Background())
+            await self._work(connection, tracing, engine, tasks, life)
 
-    async def _work(self, connection: Connection, tracing: Tracing, engine: Engine, tasks: asyncio.TaskGroup) -> None:
+    async def _work(
+        self, connection: Connection, tracing: Tracing, engine: Engine, tasks: Background, life: AsyncExitStack
+    ) -> None:
+        """What is made here ends with `life`, in reverse order: that is how the host leaves."""
         settings, host_id = self.settings, self.state.host_id
+        life.push_async_callback(self._flush, connection)
+        life.push_async_callback(self._answers.aclose)
         self._connection = connection
         self._events = EventPublisher(connection, settings.lattice, host_id)
-        invoker = LatticeInvoker(connection, settings.lattice, tracing=tracing, host=host_id)
-        router = Router(invoker, tracing)
-        server = await LatticeServer.start(
+        self._http_client = HttpClient()
+        life.push_async_callback(self._http_client.aclose)
+        self._server = await LatticeServer.start(
             connection, settings.lattice, host_id, tracing=tracing, released=self._release
         )
-        self._invoker, self._server = invoker, server
-        http_client = HttpClient()
-        launcher = Launcher(
-            engine, self._shared, router, owner=tasks, client=http_client, drop=self._drop, offered=self._offered
+        life.push_async_callback(self._server.aclose)
+        self._invoker = LatticeInvoker(connection, settings.lattice, tracing=tracing, host=host_id)
+        life.push_async_callback(self._invoker.aclose)
+        self._workloads = self._make_workloads(connection, tracing, engine, tasks)
+        beats = BeatPublisher(connection, settings.lattice, host_id, self._boot, lambda: self._status(engine))
+        self._changed = beats.changed
+        members = MembershipWatcher(connection, settings.lattice, self._on_member)
+        control = ControlServer(connection, settings.lattice, host_id, prefix=settings.control_prefix)
+        register_all(control, self)
+        life.push_async_callback(beats.aclose)
+        life.push_async_callback(members.aclose)
+        life.push_async_callback(self._say_goodbye)
+        life.push_async_callback(self._finish)
+        life.push_async_callback(control.aclose)
+        await self._announce(connection, control, tracing)
+        beats.start()
+        await members.start()
+        health = partial(watch_health, lambda: self._workloads.providers, self.publish, host_id)
+        beside = (
+            tasks.keep(self._heartbeats, name="heartbeats"),
+            tasks.keep(health, name="health"),
+            tasks.keep(self._workloads.offer_refused_links, name="refused links"),
         )
-        services = HostServices(settings.lattice, connection, self._listeners, router, tracing, {})
-        self._workloads = Workloads(
+        over = asyncio.Event()
+        services = [tasks.keep(partial(each.run, connection, over), name="service") for each in self._services]
+        await self._stop.wait()
+        over.set()
+        await self._end_services(services)
+        for task in beside:
+            task.cancel()
+
+    def _make_workloads(self, connection: Connection, tracing: Tracing, engine: Engine, tasks: Background) -> Workloads:
+        router = Router(self._invoker, tracing)
+        launcher = Launcher(
+            engine,
+            self._shared,
+            router,
+            owner=tasks,
+            client=self._http_client,
+            drop=self._drop,
+            offered=self._offered,
+        )
+        return Workloads(
             self.state,
             self._shared,
             router,
-            server,
+            self._server,
             launcher,
-            services,
+            HostServices(self.settings.lattice, connection, self._listeners, router, tracing, {}),
             answers=self._answers,
             changed=self._inventory_changed,
             find_provider=self._find_provider,
             publish=self.publish,
             tasks=tasks,
         )
-        control = ControlServer(connection, settings.lattice, host_id, prefix=settings.control_prefix)
-        register_all(control, self)
-        beats = BeatPublisher(connection, settings.lattice, host_id, self._boot, lambda: self._status(engine))
-        members = MembershipWatcher(connection, settings.lattice, self._on_member)
-        self._changed = beats.changed
-        await self._announce(connection, control, tracing)
-        beats.start()
-        await members.start()
-        beside = [
-            tasks.create_task(self._heartbeats(), name="heartbeats"),
-            tasks.create_task(watch_health(lambda: self._workloads.providers, self.publish, host_id), name="health"),
-            tasks.create_task(self._workloads.offer_refused_links(), name="refused links"),
-        ]
-        over = asyncio.Event()
-        services_running = [tasks.create_task(each.run(connection, over), name="service") for each in self._services]
-        await self._stop.wait()
-        over.set()
-        if services_running:
-            await asyncio.wait(services_running)
-        await control.aclose()
-        await self._workloads.aclose(self._grace)
-        await self.publish(HostStopped(labels=self.state.labels))
-        for task in beside:
-            task.cancel()
-        await members.aclose()
-        await beats.aclose()
-        await invoker.aclose()
-        await server.aclose()
-        await http_client.aclose()
-        await self._answers.aclose()
-        await self._flush(connection)
+
+    async def _end_services(self, services: Sequence[asyncio.Task[None]]) -> None:
+        if not services:
+            return
+        _, late = await asyncio.wait(services, timeout=SERVICE_TIMEOUT)
+        for service in late:
+            _log.error("A service of the host did not end within %g s; it is cancelled", SERVICE_TIMEOUT)
+            service.cancel()
+
+    async def _finish(self) -> None:
+        """Finishes what is under way; ends it if this is not an orderly stop."""
+        self._accepting = False
+        await self._workloads.aclose(self._grace if self._stop.is_set() else 0.0)
+
+    async def _say_goodbye(self) -> None:
+        if self.ready.is_set():
+            await self.publish(HostStopped(labels=self.state.labels))
 
     async def _announce(self, connection: Connection, control: ControlServer, tracing: Tracing) -> None:
         lattice = self.settings.lattice
@@ -243,6 +267,8 @@ class Host:
         if change.kind in (ChangeKind.GONE, ChangeKind.LEFT, ChangeKind.RESTARTED):
             self._invoker.host_gone(change.host)
             self._server.host_gone(change.host)
+        if change.host == self.state.host_id and change.beat.boot > self._boot:
+            _log.error("Another process runs under the id of this host, %s: end one of the two", change.host)
 
     async def _flush(self, connection: Connection) -> None:
         try:
@@ -287,8 +313,12 @@ class Host:
         self._workloads.apply(outcome.effects)
         return outcome.answer
 
-    async def settled(self) -> None:
-        await self._workloads.settled()
+    async def settled(self, workload: str) -> None:
+        try:
+            async with asyncio.timeout(OPERATION_TIMEOUT):
+                await self._workloads.settled(workload)
+        except TimeoutError:
+            _log.info("%s takes longer than a client waits; an event will say when it is done", workload)
 
     async def publish(self, event: Event) -> bool:
         return await self._events.publish(event)

@@ -5,7 +5,8 @@ The laws of this file:
 - It decides and does nothing: effects are executed by the shell (`host.py`), whose results come back as
   further inputs (`component_ready`, `component_failed`, …).
 - One launch per component id and per provider id at a time. A request that arrives meanwhile is remembered;
-  the latest wins and is looked at when the launch has ended.
+  the latest wins and is looked at when the launch has ended. A stop ends the launch of a provider.
+- An id is that of a component or of a provider, never both: calls could not tell them apart.
 - Semantics, answers and events are those of lattice-protocol 1.5 and 1.6, with two differences its clients
   do not notice: a scale reports the annotations of the request (9.4), and a first start is announced once.
 - `revision` grows with every change of what an inventory would say.
@@ -22,6 +23,7 @@ from trellis_lattice.events.host import LabelsChanged
 from trellis_lattice.events.provider import ProviderStarted, ProviderStartFailed, ProviderStopped
 
 __all__ = [
+    "AbandonLaunch",
     "Answer",
     "ComponentSpec",
     "Effect",
@@ -89,6 +91,13 @@ class HaltProvider:
 
 
 @dataclass(frozen=True, slots=True)
+class AbandonLaunch:
+    """Nobody wants any more what is being launched: end that, at once. It then fails."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Publish an event."""
 
@@ -97,7 +106,9 @@ class Emit:
     )
 
 
-Effect: TypeAlias = LaunchComponent | ReshapeComponent | HaltComponent | LaunchProvider | HaltProvider | Emit
+Effect: TypeAlias = (
+    LaunchComponent | ReshapeComponent | HaltComponent | LaunchProvider | HaltProvider | AbandonLaunch | Emit
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,19 +215,7 @@ class HostState:
         queued, entry.launching, entry.queued = entry.queued, None, None
         if entry.running is None:
             del self._components[spec.id]
-        effects: list[Effect] = [
-            Emit(
-                ComponentScaleFailed(
-                    component_id=spec.id,
-                    host_id=self.host_id,
-                    image_ref=spec.image,
-                    max_instances=spec.max_instances,
-                    annotations=dict(spec.annotations),
-                    error=error,
-                    failure=failure,
-                )
-            )
-        ]
+        effects: list[Effect] = [self._scale_failed(spec, error, failure)]
         if queued is not None and queued != spec:
             effects += self.scale(queued, allow_update=True).effects
         return tuple(effects)
@@ -224,6 +223,8 @@ class HostState:
     def _start_or_nothing(self, wanted: ComponentSpec) -> Outcome:
         if wanted.max_instances == 0:
             return Outcome(_OK, (self._scaled(wanted),))
+        if wanted.id in self._providers:
+            return Outcome(_OK, (self._scale_failed(wanted, f"The id {wanted.id!r} is that of a provider here."),))
         self._components[wanted.id] = _Component(launching=wanted)
         return Outcome(_OK, (LaunchComponent(wanted),))
 
@@ -247,12 +248,25 @@ class HostState:
                 f"Requested to scale existing component to a different image reference: {old.image} != {wanted.image}. "
                 "The image reference was left alone: use an update to change it.",
             )
-        effects: tuple[Effect, ...] = (self._scaled(kept),)
-        if kept != old:
-            entry.running = kept
+        if kept == old:
+            return Outcome(answer, (self._scaled(kept),))
+        entry.running = kept
+        self.revision += 1
+        return Outcome(answer, (ReshapeComponent(kept),))
+
+    def component_reshaped(self, spec: ComponentSpec) -> tuple[Effect, ...]:
+        """A running component is now as `spec` says."""
+        return (self._scaled(spec),)
+
+    def reshape_failed(
+        self, spec: ComponentSpec, still: ComponentSpec, error: str, failure: dict[str, Any] | None = None
+    ) -> tuple[Effect, ...]:
+        """A running component could not become as `spec` says; it goes on as `still` says."""
+        entry = self._components.get(spec.id)
+        if entry is not None and entry.running == spec:
+            entry.running = still
             self.revision += 1
-            effects = (ReshapeComponent(kept), *effects)
-        return Outcome(answer, effects)
+        return (self._scale_failed(spec, error, failure),)
 
     def _scaled(self, spec: ComponentSpec) -> Emit:
         return Emit(
@@ -265,11 +279,26 @@ class HostState:
             )
         )
 
+    def _scale_failed(self, spec: ComponentSpec, error: str, failure: dict[str, Any] | None = None) -> Emit:
+        return Emit(
+            ComponentScaleFailed(
+                component_id=spec.id,
+                host_id=self.host_id,
+                image_ref=spec.image,
+                max_instances=spec.max_instances,
+                annotations=dict(spec.annotations),
+                error=error,
+                failure=failure,
+            )
+        )
+
     # providers ----------------------------------------------------------------------------------------
 
     def start_provider(self, wanted: ProviderSpec) -> Outcome:
         if wanted.id in self._providers:
             return Outcome(Answer(False, "provider with that ID is already running"))
+        if wanted.id in self._components:
+            return Outcome(Answer(False, f"component with the ID {wanted.id} is already running"))
         self._providers[wanted.id] = _Provider(wanted)
         return Outcome(Answer(True, "successfully started provider"), (LaunchProvider(wanted),))
 
@@ -291,19 +320,19 @@ class HostState:
         self, spec: ProviderSpec, error: str, failure: dict[str, Any] | None = None
     ) -> tuple[Effect, ...]:
         """The launch failed, or the running provider died for good. `failure`: wire form of the error."""
-        if self._providers.pop(spec.id).ready:
+        entry = self._providers.pop(spec.id)
+        if entry.ready:
             self.revision += 1
-        return (
-            Emit(
-                ProviderStartFailed(
-                    provider_id=spec.id,
-                    provider_ref=spec.image,
-                    host_id=self.host_id,
-                    error=error,
-                    failure=failure,
-                )
-            ),
+        failed = Emit(
+            ProviderStartFailed(
+                provider_id=spec.id,
+                provider_ref=spec.image,
+                host_id=self.host_id,
+                error=error,
+                failure=failure,
+            )
         )
+        return (failed, self._stopped(spec)) if entry.stop_wanted else (failed,)
 
     def stop_provider(self, provider_id: str) -> Outcome:
         entry = self._providers.get(provider_id)
@@ -311,18 +340,19 @@ class HostState:
             return Outcome(Answer(False, "provider with that ID is not running"))
         if not entry.ready:
             entry.stop_wanted = True
-            return Outcome(Answer(True, "successfully stopped provider"))
+            return Outcome(Answer(True, "successfully stopped provider"), (AbandonLaunch(provider_id),))
         del self._providers[provider_id]
         self.revision += 1
-        stopped = Emit(
+        return Outcome(
+            Answer(True, "successfully stopped provider"), (HaltProvider(provider_id), self._stopped(entry.spec))
+        )
+
+    def _stopped(self, spec: ProviderSpec) -> Emit:
+        return Emit(
             ProviderStopped(
-                host_id=self.host_id,
-                provider_id=provider_id,
-                annotations=dict(entry.spec.annotations),
-                reason="stop",
+                host_id=self.host_id, provider_id=spec.id, annotations=dict(spec.annotations), reason="stop"
             )
         )
-        return Outcome(Answer(True, "successfully stopped provider"), (HaltProvider(provider_id), stopped))
 
     def provider_changed(self) -> None:
         """The description of a provider says something new: a link it refuses, or accepts again."""

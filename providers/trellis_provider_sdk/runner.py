@@ -59,6 +59,7 @@ class ProviderRunner:
         self._configs: dict[tuple[str, str, str], Mapping[str, str]] = {}
         self._changing = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
+        self._drained = False
         self._stopped = False
 
     @property
@@ -80,16 +81,24 @@ class ProviderRunner:
             await self.stop()
             raise
 
+    async def drain(self, grace: float) -> None:
+        """Lets the provider take no new work and finish what it has, for at most `grace` seconds; calls are still
+        answered. Runs once; errors of the provider are logged only."""
+        if self._drained or grace <= 0:
+            return
+        self._drained = True
+        try:
+            await self._guarded(self.provider.drain(grace), "drain")
+        except TrellisError as error:
+            self._log.warning("Draining %s failed: %s", self.ctx.provider_id, error)
+
     async def stop(self, grace: float = 0.0) -> None:
         """Drains for at most `grace` seconds, then stops. Idempotent; errors of the provider are logged only."""
         if self._stopped:
             return
         self._stopped = True
         try:
-            if grace > 0:
-                await self._guarded(self.provider.drain(grace), "drain")
-        except TrellisError as error:
-            self._log.warning("Draining %s failed: %s", self.ctx.provider_id, error)
+            await self.drain(grace)
         finally:
             for resource in list(self._resources):
                 self.release(resource)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from trellis_host.state import (
+    AbandonLaunch,
     ComponentSpec,
     Effect,
     Emit,
@@ -147,13 +148,47 @@ def test_providers_start_once_and_stop() -> None:
     assert state.stop_provider("p").answer.message == "provider with that ID is not running"
 
 
-def test_a_provider_stopped_while_it_starts_stops_once_it_has() -> None:
+def test_a_stop_ends_the_start_of_a_provider() -> None:
     state = HostState("N", {})
     state.start_provider(PROVIDER)
 
-    assert state.stop_provider("p").effects == ()
+    assert state.stop_provider("p").effects == (AbandonLaunch("p"),)
+    events = _events(state.provider_failed(PROVIDER, "stopped"))
+
+    assert [kind for kind, _ in events] == ["provider_start_failed", "provider_stopped"]
+    assert not state.runs_provider("p")
+
+
+def test_a_provider_that_was_faster_than_its_stop_is_stopped() -> None:
+    state = HostState("N", {})
+    state.start_provider(PROVIDER)
+    state.stop_provider("p")
+
     assert HaltProvider("p") in state.provider_ready(PROVIDER)
     assert not state.runs_provider("p")
+
+
+def test_an_id_is_that_of_a_component_or_of_a_provider() -> None:
+    state = _started()
+    state.start_provider(PROVIDER)
+
+    assert state.start_provider(replace(PROVIDER, id="c")).answer.success is False
+    outcome = state.scale(replace(ONE, id="p"))
+
+    assert outcome.answer.success
+    assert [kind for kind, _ in _events(outcome.effects)] == ["component_scale_failed"]
+    assert not state.runs_component("p")
+
+
+def test_what_cannot_be_reshaped_is_reported_as_it_goes_on() -> None:
+    state = _started()
+    wanted = replace(ONE, config=("missing",))
+    state.scale(wanted)
+
+    [(kind, data)] = _events(state.reshape_failed(wanted, ONE, "Config missing does not exist."))
+
+    assert (kind, data["error"]) == ("component_scale_failed", "Config missing does not exist.")
+    assert state.components == [ONE]
 
 
 _IMAGES = st.sampled_from(["one", "two"])

@@ -27,8 +27,8 @@ class ControlContext(Protocol):
     def apply(self, outcome: Outcome) -> Answer:
         """Starts the effects of an outcome, in order; returns its answer."""
 
-    async def settled(self) -> None:
-        """Waits until the effects applied so far are done."""
+    async def settled(self, workload: str) -> None:
+        """Waits until the effects applied to a workload are done, or as long as a client waits for an answer."""
 
     async def publish(self, event: Event) -> object: ...
 

@@ -33,7 +33,7 @@ def register(server: ControlServer, host: ControlContext) -> None:
     async def stop(request: provider.StopProvider, subject: ControlSubject) -> CtlResponse[None]:
         outcome = host.state.stop_provider(request.provider_id)
         answer = told(host.apply(outcome))
-        await host.settled()  # this one is synchronous: the answer means that it has stopped
+        await host.settled(request.provider_id)  # this one is synchronous: the answer means that it has stopped
         return answer
 
     server.handle(provider.AUCTION, auction)

@@ -11,13 +11,11 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from trellis_host.runtime.providers import RunningProvider
 from trellis_lattice.events import Event, HealthCheckFailed, HealthCheckPassed, HealthCheckStatus
-from trellis_provider_sdk import Health
 
 __all__ = ["health_event", "watch_health"]
 
 FIRST = 5.0
 INTERVAL = 30.0
-TIMEOUT = 2.0
 
 
 def health_event(before: bool | None, healthy: bool, *, host_id: str, provider_id: str) -> Event:
@@ -42,15 +40,7 @@ async def watch_health(
         known = {each: state for each, state in known.items() if each in running}
         for provider in [each for each, time in due.items() if time <= now]:
             due[provider] = now + INTERVAL
-            healthy = (await _ask(provider)).healthy
+            healthy = (await provider.health()).healthy
             await publish(health_event(known.get(provider), healthy, host_id=host_id, provider_id=provider.spec.id))
             known[provider] = healthy
         await asyncio.sleep(1.0)
-
-
-async def _ask(provider: RunningProvider) -> Health:
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            return await provider.runner.health()
-    except TimeoutError:
-        return Health(False, f"no answer within {TIMEOUT:g} s")

@@ -7,6 +7,7 @@ fetched is one `TrellisError` that names the reference and what to do. Registrie
 from __future__ import annotations
 
 import asyncio
+import stat
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -51,10 +52,18 @@ def _not_a_reference(reference: str) -> RequestInvalid:
 
 def _read_file(reference: str, path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_IMAGE_BYTES:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError
+        if not stat.S_ISREG(status.st_mode):  # a pipe would keep this thread for ever, a device never ends
+            raise RequestInvalid(f"Image {reference} is not a file.", remedy="Name the .wasm file.", image=reference)
+        with path.open("rb") as file:
+            data = file.read(MAX_IMAGE_BYTES + 1)
+        if len(data) > MAX_IMAGE_BYTES:
             raise _too_large(reference)
-        return path.read_bytes()
+        return data
+    except ValueError:  # what no file system can name
+        raise _not_a_reference(reference) from None
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(
             f"Image {reference} does not exist on this host.",
@@ -88,7 +97,7 @@ async def _download(reference: str) -> bytes:
                 data += chunk
                 if len(data) > MAX_IMAGE_BYTES:
                     raise _too_large(reference)
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, ValueError) as error:
         raise RequestInvalid(f"Image {reference!r} is not a URL: {error}.", image=reference) from None
     except httpx.HTTPError as error:
         raise Unavailable(

@@ -2,16 +2,18 @@
 
 The laws of this file: a provider gets its links with their configs resolved, each once; a link it refuses is
 reported with its reason and tried again when the link or one of its configs changes, and now and then, because
-the reason may have gone; what a provider raises never reaches the host's own tasks.
+the reason may have gone; whatever a provider raises never reaches the host's own tasks, and no step of it is
+waited for without a bound.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from trellis_host.runtime.background import bounded
 from trellis_host.state import ProviderSpec
 from trellis_lattice.bus.connection import Connection
 from trellis_lattice.config import ConfigMap
@@ -20,13 +22,20 @@ from trellis_lattice.invocation.api import Call, Invoker
 from trellis_lattice.links import Link
 from trellis_lattice.tracing import Tracing
 from trellis_lattice.wit.types import FuncType, InterfaceType
-from trellis_provider_sdk import Listeners, Provider, ProviderLink, ProviderRunner
+from trellis_provider_sdk import Health, Listeners, Provider, ProviderLink, ProviderRunner
 
 __all__ = ["HostServices", "RunningProvider"]
 
 _log = logging.getLogger("trellis.host")
 
 S = TypeVar("S")
+
+START_TIMEOUT = 30.0
+"""Seconds for a provider to get ready."""
+STEP_TIMEOUT = 5.0
+"""Seconds for a provider to take or give back a link, to take a configuration, and to stop after it has drained."""
+HEALTH_TIMEOUT = 2.0
+"""Seconds for a provider to say how it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +153,44 @@ class RunningProvider:
         return await self.runner.serve(call)
 
     async def start(self) -> None:
-        await self.runner.start()
+        await self._step(self.runner.start(), START_TIMEOUT, "start")
+
+    async def drain(self, grace: float) -> None:
+        """Takes no new work; calls that come over links are still answered."""
+        try:
+            await self._step(self.runner.drain(grace), grace + STEP_TIMEOUT, "drain")
+        except TrellisError as error:
+            _log.warning("Provider %s did not drain: %s", self.spec.id, error)
 
     async def stop(self, grace: float) -> None:
-        await self.runner.stop(grace)
+        """Drains if it has not, then gives everything back; what hangs is left behind."""
+        try:
+            await self._step(self.runner.stop(grace), grace + STEP_TIMEOUT, "stop")
+        except TrellisError as error:
+            _log.error("Provider %s did not stop: %s", self.spec.id, error)
 
-    async def put_link(self, link: Link, resolve: Callable[[Sequence[str]], ConfigMap]) -> None:
-        """Hands a new or changed link over. A refusal is kept and logged, not raised."""
+    async def health(self) -> Health:
+        """What it says of itself; unhealthy with the reason if it cannot say."""
+        try:
+            health = await self._step(self.runner.health(), HEALTH_TIMEOUT, "health")
+        except TrellisError as error:
+            return Health(False, error.message)
+        return health if isinstance(health, Health) else Health(False, f"it answered {health!r:.100}")
+
+    async def sync(
+        self, config: ConfigMap, links: Sequence[Link], resolve: Callable[[Sequence[str]], ConfigMap]
+    ) -> None:
+        """Brings its own configuration and its links to what they are now. Refusals are kept and logged, not raised."""
+        await self._change_config(config)
+        now = {link.key for link in links}
+        for key in [key for key in self._refused if key not in now]:
+            del self._refused[key]
+        for key in [each.key for each in self.runner.links if each.key not in now]:
+            await self._delete_link(key)
+        for link in links:
+            await self._put_link(link, resolve)
+
+    async def _put_link(self, link: Link, resolve: Callable[[Sequence[str]], ConfigMap]) -> None:
         try:
             resolved = ProviderLink(
                 source=link.source_id,
@@ -162,7 +202,7 @@ class RunningProvider:
                 source_config=resolve(link.source_config),
                 target_config=resolve(link.target_config),
             )
-            await self.runner.link_put(resolved)
+            await self._step(self.runner.link_put(resolved), STEP_TIMEOUT, "link_put")
         except TrellisError as error:
             again = self._refused.get(link.key) == str(error)
             self._refused[link.key] = str(error)
@@ -179,21 +219,20 @@ class RunningProvider:
         self._refused[link.key] = str(reason)
         _log.error("Provider %s lost the link %s → %s: %s", self.spec.id, link.source, link.target, reason)
 
-    async def delete_link(self, link: Link) -> None:
-        self._refused.pop(link.key, None)
+    async def _delete_link(self, key: tuple[str, str, str, str, str]) -> None:
         try:
-            await self.runner.link_delete(
-                (link.source_id, link.target, link.wit_namespace, link.wit_package, link.name)
-            )
+            await self._step(self.runner.link_delete(key), STEP_TIMEOUT, "link_delete")
         except TrellisError as error:
             _log.warning("Provider %s could not let go of a link: %s", self.spec.id, error)
 
-    async def change_config(self, config: ConfigMap) -> None:
-        """Replaces the provider's own configuration, if it differs."""
+    async def _change_config(self, config: ConfigMap) -> None:
         if config == self._context.current_config:
             return
         self._context.current_config = config
         try:
-            await self.runner.config_changed(config)
+            await self._step(self.runner.config_changed(config), STEP_TIMEOUT, "config_changed")
         except TrellisError as error:
             _log.error("Provider %s refused its new configuration: %s", self.spec.id, error)
+
+    async def _step(self, work: Coroutine[Any, Any, S], seconds: float, name: str) -> S:
+        return await bounded(work, seconds, f"{name} of provider {self.spec.id}")

@@ -8,14 +8,17 @@ busy host may answer; the same deadline, errors and spans hold both ways. The wa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
-from trellis_lattice.invocation.api import Call, Invoker, Service
+from trellis_lattice.invocation.api import Call, Service
 from trellis_lattice.tracing import SpanKind, Tracing
 from trellis_lattice.wit.types import InterfaceType
 
-__all__ = ["LocalService", "Router"]
+__all__ = ["LocalService", "RemoteInvoker", "Router"]
+
+MAX_ROUTES = 4096
+"""Routes that are counted; beyond it the least used are forgotten."""
 
 
 class LocalService(Service, Protocol):
@@ -29,10 +32,17 @@ class LocalService(Service, Protocol):
     def has_capacity(self) -> bool: ...
 
 
+class RemoteInvoker(Protocol):
+    """Makes calls over the lattice."""
+
+    def begin(self, call: Call) -> Awaitable[Any]:
+        """The result, to be awaited once; raises a `TrellisError`, at once or then."""
+
+
 class Router:
     """The `Invoker` of everything on this host."""
 
-    def __init__(self, remote: Invoker, tracing: Tracing) -> None:
+    def __init__(self, remote: RemoteInvoker, tracing: Tracing) -> None:
         self._remote = remote
         self._tracing = tracing
         self._services: dict[str, LocalService] = {}
@@ -46,13 +56,19 @@ class Router:
         """Forgets the target, if it is still this service."""
         if self._services.get(target) is service:
             del self._services[target]
+        if len(self.routes) > MAX_ROUTES:
+            self.routes = Counter(dict(self.routes.most_common(MAX_ROUTES // 2)))
 
-    async def invoke(self, call: Call) -> Any:
+    def invoke(self, call: Call) -> Awaitable[Any]:
+        """The result, to be awaited once. A call over the lattice may already be sent when this returns."""
         service = self._services.get(call.target)
         if service is None or call.instance is not None or not service.has_capacity:
             self.routes[call.source, call.target, "lattice"] += 1
-            return await self._remote.invoke(call)
+            return self._remote.begin(call)
         self.routes[call.source, call.target, "local"] += 1
+        return self._serve(service, call)
+
+    async def _serve(self, service: LocalService, call: Call) -> Any:
         call.attributes["trellis.route"] = "local"
         with self._tracing.invocation_span(call, SpanKind.INTERNAL):
             return await service.serve(call)

@@ -33,6 +33,8 @@ class SharedState:
         self._configs = configs
         self._watches: list[Watch] = []
         self._stored: dict[str, ConfigMap] = {}
+        self._revisions: dict[str, int] = {}
+        """Of the links of each source, as they are known: what is older is not taken."""
         self.links = LinkTable()
         self.on_links: Callable[[list[Link], list[Link]], None] = lambda changed, removed: None
         self.on_config: Callable[[str], None] = lambda name: None
@@ -102,13 +104,17 @@ class SharedState:
     async def refresh_links(self, source: str, *, deadline: float) -> None:
         """Reads the links of one source now, where waiting for the watch would be too late."""
         entry = await self._data.get(component_key(source), deadline=deadline)
-        if entry is not None:
+        if entry is not None and entry.revision > self._revisions.get(source, 0):
             self._on_data(Change(entry.key, entry.value, entry.revision))
 
     def _on_data(self, change: Change) -> None:
         if not change.key.startswith(_COMPONENT):
             return  # claims of signed components, and what older hosts wrote
         source = change.key.removeprefix(_COMPONENT)
+        if change.value is None:
+            self._revisions.pop(source, None)
+        else:
+            self._revisions[source] = change.revision
         try:
             links = _spec(change.value).links
         except RequestInvalid as error:
@@ -132,7 +138,7 @@ class SharedState:
         """Reads configs that the watch has not reported yet."""
         for name in names:
             if name not in self._stored and (values := await self.get_config(name, deadline=deadline)) is not None:
-                self._stored[name] = values
+                self._stored.setdefault(name, values)  # the watch may have been faster, and is newer
 
     async def get_config(self, name: str, *, deadline: float) -> ConfigMap | None:
         entry = await self._configs.get(bucket_key(name), deadline=deadline)

@@ -86,7 +86,8 @@ class Slots:
     async def idle(self) -> None:
         """Waits until nothing is in flight."""
         while self.in_flight:
-            self._idle = asyncio.Event()
+            if self._idle is None or self._idle.is_set():
+                self._idle = asyncio.Event()
             await self._idle.wait()
 
     def _hand_over(self) -> None:

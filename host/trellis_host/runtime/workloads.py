@@ -1,19 +1,23 @@
 """Executes what the host's state machine decided: the running components and providers of one host.
 
 The laws of this file: effects on one workload happen one after the other, those on different workloads side by
-side; the result of a launch goes back to the state machine, whose further effects follow in the same order;
-whatever leaves is first taken out of routing, then given a grace period for what it has begun.
+side; the result of a launch goes back to the state machine, whose further effects follow in the same order; a
+launch that fails leaves nothing running; whatever leaves is first taken out of routing, then given a grace period
+for what it has begun; nothing waits for a launch or for a provider without a bound.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from functools import partial
+from typing import Any, assert_never
 
 from trellis_host.engine import LoadPhase
+from trellis_host.runtime.background import Background, reason_of
+from trellis_host.runtime.chains import Chains
 from trellis_host.runtime.components import RunningComponent
 from trellis_host.runtime.launch import Launcher
 from trellis_host.runtime.providers import HostServices, RunningProvider
@@ -21,6 +25,7 @@ from trellis_host.runtime.router import LocalService, Router
 from trellis_host.runtime.shared_state import SharedState
 from trellis_host.runtime.world import same_world
 from trellis_host.state import (
+    AbandonLaunch,
     ComponentSpec,
     Effect,
     Emit,
@@ -33,7 +38,7 @@ from trellis_host.state import (
     ReshapeComponent,
 )
 from trellis_lattice.bus.connection import Subscription
-from trellis_lattice.errors import TrellisError
+from trellis_lattice.errors import TrellisError, Unavailable
 from trellis_lattice.events import Event
 from trellis_lattice.invocation.description import serve_description
 from trellis_lattice.invocation.server import LatticeServer, Serving
@@ -52,6 +57,10 @@ DRAIN_GRACE = 10.0
 """Seconds that what leaves a running host gets for the calls it has begun."""
 REFUSED_AGAIN = 2.0
 """Seconds until a provider is asked again about links it refused."""
+STATE_TIMEOUT = 10.0
+"""Seconds to read or write what the lattice shares."""
+LATE = 1.0
+"""Seconds for what has been told to end."""
 
 
 @dataclass(slots=True)
@@ -66,7 +75,7 @@ class _Served:
 class Workloads:
     """Everything that runs on a host.
 
-    `tasks` is the task group its work lives in; `changed` is told when an inventory would say something new.
+    `tasks` is where its work lives; `changed` is told when an inventory would say something new.
     """
 
     def __init__(
@@ -82,7 +91,7 @@ class Workloads:
         publish: Callable[[Event], Awaitable[object]],
         answers: Tasks,
         changed: Callable[[], None],
-        tasks: asyncio.TaskGroup,
+        tasks: Background,
     ) -> None:
         self._answers = answers
         self._changed = changed
@@ -96,7 +105,12 @@ class Workloads:
         self._find_provider = find_provider
         self._publish = publish
         self._tasks = tasks
-        self._chains: dict[str, asyncio.Task[None]] = {}
+        self._chains = Chains(tasks)
+        self._steps: dict[str, asyncio.Task[None]] = {}
+        """What may be interrupted: the launch of a workload, or the way of links and config to a provider."""
+        self._drains: set[asyncio.Task[None]] = set()
+        """Components that have left and finish what they had begun."""
+        self._leaving = False
         self._served: dict[str, _Served] = {}
         shared.on_links = self._on_links
         shared.on_config = self._on_config
@@ -121,84 +135,125 @@ class Workloads:
     def apply(self, effects: Iterable[Effect]) -> None:
         """Starts effects; those on one workload after all earlier ones on it."""
         for effect in effects:
-            self._enqueue(_key(effect), self._execute(effect))
+            if isinstance(effect, AbandonLaunch | HaltProvider):
+                self._interrupt(effect.id)
+            if not isinstance(effect, AbandonLaunch):
+                self._chains.add(_key(effect), partial(self._execute, effect))
         if self._state.revision != self._announced:
             self._announced = self._state.revision
             self._changed()
 
-    async def settled(self) -> None:
-        """Waits until everything applied so far is done."""
-        if self._chains:
-            await asyncio.wait(tuple(self._chains.values()))
+    async def settled(self, workload: str | None = None) -> None:
+        """Waits until everything applied so far is done, or what was applied to one workload."""
+        await self._chains.settled(workload)
 
     async def aclose(self, grace: float) -> None:
-        """Leaves in the order that loses nothing: providers take no new work, then components finish, then all stop."""
-        await self.settled()
+        """Leaves in the order that loses nothing.
+
+        Providers take no new work; components take none from the lattice, but still call each other and the
+        providers here until all are done; then they are gone, and the providers after them. `grace` seconds in all.
+        """
+        until = self._now() + grace
+        self._leaving = True
+        for workload in tuple(self._steps):
+            self._interrupt(workload)
+        await self._settled_within(LATE)
         served, self._served = self._served, {}
         providers = [each for each in served.values() if isinstance(each.service, RunningProvider)]
-        components = [each for each in served.values() if not isinstance(each.service, RunningProvider)]
-        await asyncio.gather(*(self._drain_provider(each, grace) for each in providers))
-        await asyncio.gather(*(self._leave(each, grace) for each in components))
-        await asyncio.gather(*(self._leave(each, grace) for each in providers))
+        components = [each for each in served.values() if isinstance(each.service, RunningComponent)]
+        await asyncio.gather(*(self._drain(each.service, until) for each in providers))
+        await asyncio.gather(*(self._stop_serving(each, until) for each in components))
+        await self._finish([each.service for each in components], until)
+        if self._drains:
+            await asyncio.wait(tuple(self._drains), timeout=max(0.0, until - self._now()))
+        for each in components:
+            self._end(each.service)
+        await asyncio.gather(*(self._leave(each, until) for each in providers))
+        await self._settled_within(until - self._now() + LATE)
+
+    async def _settled_within(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._chains.settled()
+        except TimeoutError:
+            _log.debug("Something is still under way")
 
     async def offer_refused_links(self) -> None:
         """Hands refused links over again, because their reason may have gone. Runs until cancelled."""
         while True:
             await asyncio.sleep(REFUSED_AGAIN)
-            for provider in self.providers:
-                refused = provider.refused_links
-                for link in self._shared.links_at(provider.spec.id) if refused else ():
-                    if link.key in refused:
-                        self._enqueue(provider.spec.id, provider.put_link(link, self._shared.config))
+            self._sync_all(provider.spec.id for provider in self.providers if provider.refused_links)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     # one effect ---------------------------------------------------------------------------------------
 
-    def _enqueue(self, key: str, work: Awaitable[None]) -> None:
-        before = self._chains.get(key)
-
-        async def in_turn() -> None:
-            if before is not None:
-                await asyncio.wait((before,))
-            await work
-
-        task = self._tasks.create_task(in_turn(), name=f"effects of {key}")
-        self._chains[key] = task
-        task.add_done_callback(lambda done: self._chains.pop(key) if self._chains.get(key) is done else None)
-
     async def _execute(self, effect: Effect) -> None:
+        match effect:
+            case LaunchComponent(spec):
+                await self._launch_component(spec)
+            case ReshapeComponent(spec):
+                await self._reshape(spec)
+            case HaltComponent(id) | HaltProvider(id):
+                await self._halt(id)
+            case LaunchProvider(spec):
+                await self._launch_provider(spec)
+            case Emit(event):
+                await self._publish(event)
+            case AbandonLaunch():
+                pass  # done when it was applied
+            case _:
+                assert_never(effect)
+
+    async def _step(self, workload: str, work: Coroutine[Any, Any, None], name: str) -> TrellisError | None:
+        """Does what may be interrupted; says why it failed."""
+        if self._leaving:
+            work.close()
+            return self._stopping()
+        step = self._steps[workload] = asyncio.create_task(work, name=f"{name} {workload}")
         try:
-            match effect:
-                case LaunchComponent(spec):
-                    await self._launch_component(spec)
-                case ReshapeComponent(spec):
-                    await self._reshape(spec)
-                case HaltComponent(id) | HaltProvider(id):
-                    await self._halt(id)
-                case LaunchProvider(spec):
-                    await self._launch_provider(spec)
-                case Emit(event):
-                    await self._publish(event)
-                case _:
-                    assert_never(effect)
-        except TrellisError as error:
-            _log.error("%s failed: %s", type(effect).__name__, error)
+            await asyncio.wait((step,))
+        except asyncio.CancelledError:
+            step.cancel()
+            await asyncio.wait((step,), timeout=LATE)
+            raise
+        finally:
+            del self._steps[workload]
+        return reason_of(step)
+
+    def _stopping(self) -> Unavailable:
+        return Unavailable(f"The host {self._state.host_id} is stopping.", remedy="Start it on another host.")
+
+    def _interrupt(self, workload: str) -> None:
+        step = self._steps.get(workload)
+        if step is not None and not step.cancelling():
+            step.cancel()
 
     async def _launch_component(self, spec: ComponentSpec) -> None:
+        error = await self._step(spec.id, self._start_component(spec), "launch of component")
+        if error is not None:
+            _log.error("Component %s cannot start: %s", spec.id, error)
+            self.apply(self._state.component_failed(spec, str(error), error.to_wire()))
+        else:
+            _log.info("Component %s runs (%s, %d instances at most)", spec.id, spec.image, spec.max_instances)
+            self.apply(self._state.component_ready(spec))
+            self._chains.add(spec.id, partial(self._remember_image, spec))
+
+    async def _start_component(self, spec: ComponentSpec) -> None:
         def progress(phase: LoadPhase) -> None:
             if phase is LoadPhase.COMPILING:
                 _log.info("Compiling %s (%s); this happens once", spec.id, spec.image)
 
-        deadline = asyncio.get_running_loop().time() + FETCH_TIMEOUT
+        running = await self._launcher.launch(spec, deadline=self._now() + FETCH_TIMEOUT, progress=progress)
+        await self._serve(spec.id, running)
+
+    async def _remember_image(self, spec: ComponentSpec) -> None:
+        """For tools that look a component up in the lattice's data; what runs does not depend on it."""
         try:
-            running = await self._launcher.launch(spec, deadline=deadline, progress=progress)
-            await self._shared.remember_image(spec.id, spec.image, deadline=deadline)
-            await self._serve(spec.id, running)
+            await self._shared.remember_image(spec.id, spec.image, deadline=self._now() + STATE_TIMEOUT)
         except TrellisError as error:
-            _log.error("Component %s cannot start: %s", spec.id, error)
-            self.apply(self._state.component_failed(spec, str(error)))
-        else:
-            _log.info("Component %s runs (%s, %d instances at most)", spec.id, spec.image, spec.max_instances)
-            self.apply(self._state.component_ready(spec))
+            _log.warning("The image of component %s could not be noted in the lattice's data: %s", spec.id, error)
 
     async def _reshape(self, spec: ComponentSpec) -> None:
         running = self.component(spec.id)
@@ -206,38 +261,56 @@ class Workloads:
             return
         if same_world(running.spec, spec):
             running.reshape(spec)
-            return
-        deadline = asyncio.get_running_loop().time() + FETCH_TIMEOUT
-        await self._serve(spec.id, await self._launcher.launch(spec, deadline=deadline))
+            events = self._state.component_reshaped(spec)
+        else:
+            error = await self._step(spec.id, self._start_component(spec), "relaunch of component")
+            if error is None:
+                events = self._state.component_reshaped(spec)
+            else:
+                _log.error("Component %s goes on as it was: %s", spec.id, error)
+                events = self._state.reshape_failed(spec, running.spec, str(error), error.to_wire())
+        for event in events:
+            await self._execute(event)  # before what was asked for meanwhile
 
     async def _launch_provider(self, spec: ProviderSpec) -> None:
-        deadline = asyncio.get_running_loop().time() + FETCH_TIMEOUT
-        try:
-            await self._shared.refresh_config(spec.config, deadline=deadline)
-            config = self._shared.config(spec.config)
-            running = RunningProvider.make(spec, self._find_provider(spec.image), config, self._services)
-            await running.start()
-            for link in self._shared.links_at(spec.id):
-                await running.put_link(link, self._shared.config)
-            await self._serve(spec.id, running)
-        except TrellisError as error:
+        error = await self._step(spec.id, self._start_provider(spec), "launch of provider")
+        if error is not None:
             _log.error("Provider %s cannot start: %s", spec.id, error)
-            self.apply(self._state.provider_failed(spec, str(error)))
+            self.apply(self._state.provider_failed(spec, str(error), error.to_wire()))
         else:
             _log.info("Provider %s runs (%s)", spec.id, spec.image)
             self.apply(self._state.provider_ready(spec))
 
+    async def _start_provider(self, spec: ProviderSpec) -> None:
+        await self._shared.refresh_config(spec.config, deadline=self._now() + STATE_TIMEOUT)
+        config = self._shared.config(spec.config)
+        running = RunningProvider.make(spec, self._find_provider(spec.image), config, self._services)
+        try:
+            await running.start()
+            await self._hand_over(running)
+            await self._serve(spec.id, running)
+        except BaseException:
+            await running.stop(0.0)
+            raise
+        self._sync_all((spec.id,))  # what changed meanwhile
+
     async def _serve(self, target: str, service: LocalService) -> None:
         """Puts a service into routing; one that answered for the target before leaves."""
-        before = self._served.get(target)
+        if self._leaving:
+            raise self._stopping()
         serving = await self._server.serve(target, service)
-        description = await serve_description(
-            self._services.connection, self._services.lattice, target, service.interfaces, self._answers
-        )
+        try:
+            description = await serve_description(
+                self._services.connection, self._services.lattice, target, service.interfaces, self._answers
+            )
+        except BaseException:
+            await serving.aclose()
+            raise
+        before = self._served.get(target)
         self._served[target] = _Served(service, serving, description)
         self._router.add(target, service)
         if before is not None:
-            self._tasks.create_task(self._leave(before, DRAIN_GRACE), name=f"drain {target}")
+            self._leave_beside(before)
 
     async def _halt(self, target: str) -> None:
         """A component drains beside what follows; a provider must be gone before its id or its port is used again."""
@@ -246,57 +319,87 @@ class Workloads:
             return
         self._router.remove(target, served.service)
         if isinstance(served.service, RunningProvider):
-            await self._leave(served, DRAIN_GRACE)
+            await self._leave(served, self._now() + DRAIN_GRACE)
         else:
-            self._tasks.create_task(self._leave(served, DRAIN_GRACE), name=f"drain {target}")
+            self._leave_beside(served)
 
-    async def _drain_provider(self, served: _Served, grace: float) -> None:
-        if isinstance(served.service, RunningProvider):
-            await served.service.stop(grace)
+    # leaving ------------------------------------------------------------------------------------------
 
-    async def _leave(self, served: _Served, grace: float) -> None:
+    def _leave_beside(self, served: _Served) -> None:
+        leaving = self._leave(served, self._now() + DRAIN_GRACE)
+        drain = self._tasks.create_task(leaving, name=f"drain {served.serving.target}")
+        self._drains.add(drain)
+        drain.add_done_callback(self._drains.discard)
+
+    async def _leave(self, served: _Served, until: float) -> None:
         service = served.service
         self._router.remove(served.serving.target, service)
-        await served.description.unsubscribe()
-        await served.serving.aclose(grace=grace)
+        await self._stop_serving(served, until)
         if isinstance(service, RunningProvider):
-            await service.stop(grace)
+            await service.stop(max(0.0, until - self._now()))
         elif isinstance(service, RunningComponent):
-            try:
-                async with asyncio.timeout(grace):
-                    await service.slots.idle()
-            except TimeoutError:
-                _log.warning("Component %s still ran %d invocations when it left", service.spec.id, service.in_flight)
+            await self._finish([service], until)
+            self._end(service)
+
+    async def _stop_serving(self, served: _Served, until: float) -> None:
+        """No more calls from the lattice; those that came are finished."""
+        await served.description.unsubscribe()
+        await served.serving.aclose(grace=max(0.0, until - self._now()))
+
+    async def _drain(self, service: LocalService, until: float) -> None:
+        if isinstance(service, RunningProvider):
+            await service.drain(max(0.0, until - self._now()))
+
+    async def _finish(self, components: Sequence[LocalService], until: float) -> None:
+        """Waits until none of the components has anything to do: one that is idle may be called by another."""
+        busy = [each for each in components if isinstance(each, RunningComponent)]
+        try:
+            async with asyncio.timeout_at(until):
+                while any(each.in_flight for each in busy):
+                    for each in busy:
+                        await each.slots.idle()
+        except TimeoutError:
+            for each in busy:
+                if each.in_flight:
+                    _log.warning("Component %s still ran %d invocations when it left", each.spec.id, each.in_flight)
+
+    def _end(self, service: LocalService) -> None:
+        if isinstance(service, RunningComponent):
+            self._router.remove(service.spec.id, service)
             service.close()
 
     # changes of shared state --------------------------------------------------------------------------
 
     def _on_links(self, changed: list[Link], removed: list[Link]) -> None:
-        for link in removed:
-            for provider in self._ends(link):
-                self._enqueue(provider.spec.id, provider.delete_link(link))
-        for link in changed:
-            for provider in self._ends(link):
-                self._enqueue(provider.spec.id, provider.put_link(link, self._shared.config))
-
-    def _ends(self, link: Link) -> list[RunningProvider]:
-        return [provider for provider in self.providers if provider.spec.id in (link.source_id, link.target)]
+        ends = {end for link in (*changed, *removed) for end in (link.source_id, link.target)}
+        self._sync_all(provider.spec.id for provider in self.providers if provider.spec.id in ends)
 
     def _on_config(self, name: str) -> None:
         for provider in self.providers:
-            if name in provider.spec.config:
-                config = self._shared.known_config(provider.spec.config)
-                self._enqueue(provider.spec.id, provider.change_config(config))
-            for link in self._shared.links_at(provider.spec.id):
-                if name in link.source_config or name in link.target_config:
-                    self._enqueue(provider.spec.id, provider.put_link(link, self._shared.config))
+            links = self._shared.links_at(provider.spec.id)
+            used = (*provider.spec.config, *(each for link in links for each in link.source_config))
+            if name in (*used, *(each for link in links for each in link.target_config)):
+                self._sync_all((provider.spec.id,))
+
+    def _sync_all(self, providers: Iterable[str]) -> None:
+        for provider_id in providers:
+            self._chains.look(provider_id, partial(self._sync, provider_id))
+
+    async def _sync(self, provider_id: str) -> None:
+        served = self._served.get(provider_id)
+        if served is not None and isinstance(served.service, RunningProvider) and not self._leaving:
+            await self._step(provider_id, self._hand_over(served.service), "links of provider")
+
+    async def _hand_over(self, provider: RunningProvider) -> None:
+        shared, id = self._shared, provider.spec.id
+        await provider.sync(shared.known_config(provider.spec.config), shared.links_at(id), shared.config)
 
 
 def _key(effect: Effect) -> str:
     match effect:
         case LaunchComponent(spec) | ReshapeComponent(spec) | LaunchProvider(spec):
             return spec.id
-        case HaltComponent(id) | HaltProvider(id):
+        case HaltComponent(id) | HaltProvider(id) | AbandonLaunch(id):
             return id
         case Emit(event):
             return str(getattr(event, "component_id", None) or getattr(event, "provider_id", None) or "host")

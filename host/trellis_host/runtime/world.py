@@ -99,8 +99,13 @@ def _positive(limits: Mapping[str, str], key: str) -> int | None:
     text = limits.get(key)
     if text is None:
         return None
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise ConfigError(f"The limit {key} is {text!r}.", remedy="Give a whole number above 0.", key=key, value=text)
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) == 0:
+        raise ConfigError(
+            f"The limit {key} is {text[:64]!r}.",
+            remedy="Give a whole number above 0 and below 10^18.",
+            key=key,
+            value=text,
+        )
     return int(text)
 
 
