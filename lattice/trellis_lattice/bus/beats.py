@@ -83,7 +83,12 @@ class BeatPublisher:
             await asyncio.sleep(max(0.0, sent + _SHORTEST - loop.time()))
 
     async def _send(self, *, leaving: bool = False) -> None:
-        status = self._status()
+        try:
+            status = self._status()
+        except Exception:
+            # Silence would tell the lattice that this host is dead.
+            _log.exception("The status of this host cannot be told; its beat says nothing of it")
+            status = HostStatus()
         self._sequence += 1
         beat = Beat(
             self._host_id, self._boot, self._sequence, status.revision, status.load, status.draining, leaving=leaving

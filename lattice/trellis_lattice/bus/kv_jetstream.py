@@ -1,9 +1,14 @@
-"""Buckets in JetStream, laid out as NATS's own key-value clients do (stream `KV_<bucket>`, `$KV.<bucket>.<key>`)."""
+"""Buckets in JetStream, laid out as NATS's own key-value clients do (stream `KV_<bucket>`, `$KV.<bucket>.<key>`).
+
+The law of this file: a bucket that may be made is made again, empty, when its server has lost its data; whoever
+watches it is then told that everything is gone.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,12 +16,15 @@ from trellis_lattice.bus.connection import Connection
 from trellis_lattice.bus.jetstream import JetStream
 from trellis_lattice.bus.kv import Change, Entry, Watch
 from trellis_lattice.bus.kv_watch import JetStreamWatch, is_removal, parse_headers
-from trellis_lattice.errors import Conflict, NotFound, PeerMisbehaved, RequestInvalid
+from trellis_lattice.errors import Conflict, NotFound, PeerMisbehaved, RequestInvalid, Unavailable
 from trellis_lattice.subjects import kv_stream, kv_subject
 
 __all__ = ["JetStreamBucket", "open_bucket"]
 
+_log = logging.getLogger("trellis.bus")
+
 _NAME_IN_USE = 10058
+_NO_STREAM = 10059
 _SECOND = 1_000_000_000
 
 
@@ -29,21 +37,31 @@ async def open_bucket(
     Raises `NotFound` without `create`.
     """
     jetstream = JetStream(connection)
-    stream = kv_stream(name)
-    try:
-        info = await jetstream.call(f"STREAM.INFO.{stream}", deadline=deadline)
-    except NotFound:
-        if not create:
-            raise NotFound(f"There is no bucket {name}.", bucket=name) from None
-        try:
-            info = await jetstream.call(f"STREAM.CREATE.{stream}", _stream_config(name), deadline=deadline)
-        except RequestInvalid as error:
-            if error.fields.get("err_code") != _NAME_IN_USE:
-                raise
-            info = await jetstream.call(f"STREAM.INFO.{stream}", deadline=deadline)
+    info, _ = await _stream(jetstream, name, create, deadline)
     config = info.get("config")
     allowed = isinstance(config, Mapping) and config.get("allow_direct") is True
-    return JetStreamBucket(jetstream, name, direct=direct and allowed)
+    return JetStreamBucket(jetstream, name, direct=direct and allowed, create=create, born=_born(info))
+
+
+async def _stream(jetstream: JetStream, bucket: str, create: bool, deadline: float) -> tuple[dict[str, Any], bool]:
+    """What JetStream says of the bucket's stream, and whether it was made just now."""
+    stream = kv_stream(bucket)
+    try:
+        return await jetstream.call(f"STREAM.INFO.{stream}", deadline=deadline), False
+    except NotFound:
+        if not create:
+            raise NotFound(f"There is no bucket {bucket}.", bucket=bucket) from None
+    try:
+        return await jetstream.call(f"STREAM.CREATE.{stream}", _stream_config(bucket), deadline=deadline), True
+    except RequestInvalid as error:
+        if error.fields.get("err_code") != _NAME_IN_USE:
+            raise
+    return await jetstream.call(f"STREAM.INFO.{stream}", deadline=deadline), False
+
+
+def _born(info: Mapping[str, Any]) -> str:
+    """When the stream was made: another one of the same name counts its revisions anew."""
+    return str(info.get("created", ""))
 
 
 def _stream_config(bucket: str) -> dict[str, Any]:
@@ -72,11 +90,13 @@ def _stream_config(bucket: str) -> dict[str, Any]:
 class JetStreamBucket:
     """A `KeyValueBucket` in JetStream, made by `open_bucket`."""
 
-    def __init__(self, jetstream: JetStream, name: str, *, direct: bool) -> None:
+    def __init__(self, jetstream: JetStream, name: str, *, direct: bool, create: bool = False, born: str = "") -> None:
         self.name = name
         self._jetstream = jetstream
         self._stream = kv_stream(name)
         self._direct = direct
+        self._create = create
+        self._born = born
 
     async def get(self, key: str, *, deadline: float) -> Entry | None:
         entry, removed = await self._newest(key, deadline)
@@ -85,9 +105,9 @@ class JetStreamBucket:
     async def put(self, key: str, value: bytes, *, deadline: float, expected: int | None = None) -> int:
         subject = kv_subject(self.name, key)
         if expected is None:
-            return await self._jetstream.publish(subject, value, deadline=deadline)
+            return await self._publish(subject, value, None, deadline)
         try:
-            return await self._jetstream.publish(subject, value, _expecting(expected), deadline=deadline)
+            return await self._publish(subject, value, _expecting(expected), deadline)
         except Conflict:
             if expected != 0:
                 raise self._conflict(key, expected) from None
@@ -96,7 +116,7 @@ class JetStreamBucket:
         if entry is None or not removed:
             raise self._conflict(key, expected)
         try:
-            return await self._jetstream.publish(subject, value, _expecting(entry.revision), deadline=deadline)
+            return await self._publish(subject, value, _expecting(entry.revision), deadline)
         except Conflict:
             raise self._conflict(key, expected) from None
 
@@ -109,7 +129,7 @@ class JetStreamBucket:
         if expected is not None:
             headers |= _expecting(expected)
         try:
-            await self._jetstream.publish(kv_subject(self.name, key), b"", headers, deadline=deadline)
+            await self._publish(kv_subject(self.name, key), b"", headers, deadline)
         except Conflict:
             raise self._conflict(key, expected) from None
 
@@ -135,7 +155,9 @@ class JetStreamBucket:
         return sorted(found)
 
     async def watch(self, on_change: Callable[[Change], None], *, deadline: float) -> Watch:
-        return await JetStreamWatch.start(self._jetstream, self.name, on_change, deadline=deadline)
+        return await JetStreamWatch.start(
+            self._jetstream, self.name, on_change, deadline=deadline, born=self._born, identify=self._identify
+        )
 
     async def _snapshot(self, collect: Callable[[Change], None], deadline: float, *, headers_only: bool) -> None:
         watch = await JetStreamWatch.start(
@@ -145,6 +167,22 @@ class JetStreamBucket:
             await watch.synced(deadline=deadline)
         finally:
             await watch.aclose()
+
+    async def _identify(self, deadline: float) -> str:
+        """When the bucket's stream was made; it is made again if it may be and is gone."""
+        info, made = await _stream(self._jetstream, self.name, self._create, deadline)
+        if made:
+            _log.warning("The bucket %s was gone from the NATS server; it was made again, empty", self.name)
+        return _born(info)
+
+    async def _publish(self, subject: str, value: bytes, headers: Mapping[str, str] | None, deadline: float) -> int:
+        try:
+            return await self._jetstream.publish(subject, value, headers, deadline=deadline)
+        except Unavailable as error:
+            if error.fields.get("reason") != "no-jetstream" or not self._create:
+                raise
+        await self._identify(deadline)
+        return await self._jetstream.publish(subject, value, headers, deadline=deadline)
 
     async def _newest(self, key: str, deadline: float) -> tuple[Entry | None, bool]:
         """The newest message for the key, and whether it says that the key was removed."""
@@ -163,8 +201,10 @@ class JetStreamBucket:
                 f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject}, deadline=deadline
             )
         except NotFound as error:
-            if error.fields.get("err_code") == 10059:
-                raise
+            if error.fields.get("err_code") == _NO_STREAM:
+                if not self._create:
+                    raise
+                await self._identify(deadline)
             return None, True
         return _stored(key, answer.get("message"))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from trellis_lattice.bus.backoff import reconnect_delay
 from trellis_lattice.bus.connection import Message, Subscription
@@ -74,6 +74,10 @@ class WatchState:
         self.received = 0
         self.synced = False
 
+    def renumber(self) -> None:
+        """The bucket is another one than before: its revisions say nothing about those that were reported."""
+        self._reported = dict.fromkeys(self._reported, 0)
+
     def is_next(self, number: int) -> bool:
         """Whether this message follows the last; else something was lost."""
         return number == self.received + 1
@@ -104,11 +108,21 @@ class WatchState:
 class JetStreamWatch:
     """Made by `start`; reports until `aclose`."""
 
-    def __init__(self, jetstream: JetStream, bucket: str, on_change: Callable[[Change], None], only: bool) -> None:
+    def __init__(
+        self,
+        jetstream: JetStream,
+        bucket: str,
+        on_change: Callable[[Change], None],
+        only: bool,
+        born: str,
+        identify: Callable[[float], Awaitable[str]] | None,
+    ) -> None:
         self._jetstream = jetstream
         self._bucket = bucket
         self._on_change = on_change
         self._headers_only = only
+        self._born = born
+        self._identify = identify
         self._state = WatchState()
         self._subscription: Subscription | None = None
         self._synced = asyncio.Event()
@@ -126,9 +140,14 @@ class JetStreamWatch:
         *,
         deadline: float,
         headers_only: bool = False,
+        born: str = "",
+        identify: Callable[[float], Awaitable[str]] | None = None,
     ) -> JetStreamWatch:
-        """Raises what keeps the first consumer from being made; later ones are tried until they can."""
-        self = cls(jetstream, bucket, on_change, headers_only)
+        """Raises what keeps the first consumer from being made; later ones are tried until they can.
+
+        `born`: which bucket of that name this is; `identify(deadline)` tells that anew after an interruption.
+        """
+        self = cls(jetstream, bucket, on_change, headers_only, born, identify)
         try:
             await self._begin(deadline)
         except BaseException:
@@ -163,11 +182,22 @@ class JetStreamWatch:
                 if failures == 0 and loop.time() - self._alive_at < 2.5 * _HEARTBEAT:
                     continue
             try:
-                await self._begin(loop.time() + _START_TIMEOUT)
+                await self._begin_again(loop.time() + _START_TIMEOUT)
                 failures = 0
             except TrellisError as error:
                 failures += 1
                 _log.debug("The watch on %s cannot start over: %s", self._bucket, error)
+            except Exception:
+                failures += 1
+                _log.exception("The watch on %s cannot start over", self._bucket)
+
+    async def _begin_again(self, deadline: float) -> None:
+        if self._identify is not None:
+            born = await self._identify(deadline)
+            if born != self._born:
+                self._born = born
+                self._state.renumber()
+        await self._begin(deadline)
 
     async def _begin(self, deadline: float) -> None:
         """Starts over with a new consumer, on a subject of its own so that nothing of the old one is taken for it."""

@@ -86,11 +86,18 @@ class ControlServer:
         try:
             answer = await self._answer(message, full)
             if answer is not None and message.reply:
-                await self._connection.publish(message.reply, answer)
+                await self._send(message, answer)
         except TrellisError as error:
             _log.warning("No answer was sent to %s: %s", message.subject, error)
         except Exception:
             _log.exception("No answer was sent to %s", message.subject)
+
+    async def _send(self, message: Message, answer: bytes) -> None:
+        try:
+            await self._connection.publish(message.reply, answer)
+        except RequestInvalid as error:  # larger than NATS takes: say so, instead of nothing
+            _log.warning("The answer to %s cannot be sent: %s", message.subject, error)
+            await self._connection.publish(message.reply, _refusal(error))
 
     async def _answer(self, message: Message, full: bool) -> bytes | None:
         subject = subjects.parse_control(message.subject, prefix=self._prefix)

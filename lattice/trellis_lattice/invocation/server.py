@@ -158,7 +158,9 @@ class Serving:
         reply = message.reply
         if not reply:
             return
-        if reply in self._cancelled:
+        if reply in self._running:
+            _log.debug("A call of %s came twice; it is executed once", self.target)
+        elif reply in self._cancelled:
             del self._cancelled[reply]
         elif self._leaving:
             self._refuse(reply, Unavailable(f"{self.target!r} is leaving this host.", retry_after=1.0))
