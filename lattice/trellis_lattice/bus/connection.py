@@ -192,6 +192,10 @@ class Connection:
         if task is not None and task.cancelling() > cancels:
             raise asyncio.CancelledError
 
+    def publish_now(self, subject: str, payload: bytes, *, reply: str, headers: Mapping[str, str] | None) -> bool:
+        """As `publish`, if that takes no waiting and nothing is wrong; else False, and nothing was done."""
+        return not self._closing and self._client.publish_now(subject, payload, reply, headers)
+
     async def request(
         self, subject: str, payload: bytes = b"", *, deadline: float, headers: Mapping[str, str] | None = None
     ) -> Message:

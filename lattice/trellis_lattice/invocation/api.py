@@ -7,7 +7,7 @@ client; whoever answers is a `Service`. The trace context travels as the current
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -57,8 +57,8 @@ class Call:
 class Invoker(Protocol):
     """Makes calls."""
 
-    async def invoke(self, call: Call) -> Any:
-        """The result (`None` where the function has none); raises a `TrellisError`."""
+    def invoke(self, call: Call) -> Awaitable[Any]:
+        """The result (`None` where the function has none); raises a `TrellisError`, at once or when awaited."""
 
 
 class Service(Protocol):

@@ -10,23 +10,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from trellis_lattice.bus.connection import Connection, Message
-from trellis_lattice.errors import DeadlineExceeded, PeerMisbehaved, TrellisError, Unavailable, from_wire
+from trellis_lattice.bus.connection import Connection, Inbox
+from trellis_lattice.errors import TrellisError, Unavailable, from_wire
 from trellis_lattice.invocation import subjects
 from trellis_lattice.invocation.api import Call, Handle
 from trellis_lattice.invocation.codec import CallCodec, codec_of
 from trellis_lattice.invocation.crossing import CallCrossing
-from trellis_lattice.invocation.headers import (
-    DROP_HEADERS,
-    Address,
-    Reply,
-    is_no_responders,
-    parse_reply,
-    request_headers,
-)
+from trellis_lattice.invocation.headers import DROP_HEADERS, Address, Reply, request_headers
+from trellis_lattice.invocation.pending import ACCEPTED_WITHIN, Pending, late
 from trellis_lattice.invocation.retry import DEFAULT_RETRY, RetryPolicy, delay_before_retry
 from trellis_lattice.invocation.streams import Outgoing, StreamHub
 from trellis_lattice.tracing import SpanKind, Tracing
@@ -34,66 +28,10 @@ from trellis_lattice.wit.cbor import DATA_ONLY, dumps, loads
 
 __all__ = ["ACCEPTED_WITHIN", "LatticeInvoker"]
 
-ACCEPTED_WITHIN = 3.0
-"""Seconds after which a call that nobody has said to execute counts as lost. Hosts say so after 0.2 s."""
 _HEADROOM = 4096
 """Bytes of a message that are left for its headers."""
 _DROP_DELAY = 0.005
 """Seconds that dropped handles wait for more of the same owner."""
-
-
-class _Pending:
-    """One message that was sent and is not answered yet."""
-
-    __slots__ = ("_call", "_future", "_loop", "_timer", "host")
-
-    def __init__(self, call: Call, loop: asyncio.AbstractEventLoop) -> None:
-        self._call = call
-        self._loop = loop
-        self._future: asyncio.Future[tuple[Reply, bytes] | TrellisError] = loop.create_future()
-        self._timer = loop.call_at(min(call.deadline, loop.time() + ACCEPTED_WITHIN), self._expire)
-        self.host: str | None = None
-        """Who executes it, once that is known."""
-
-    async def answer(self) -> tuple[Reply, bytes]:
-        try:
-            answer = await self._future
-        finally:
-            self._timer.cancel()
-        if isinstance(answer, TrellisError):
-            raise answer
-        return answer
-
-    def fail(self, error: TrellisError) -> None:
-        if not self._future.done():
-            self._future.set_result(error)
-
-    def on_message(self, message: Message) -> None:
-        if self._future.done():
-            return
-        if is_no_responders(message.headers, message.data):
-            self.fail(_nobody(self._call))
-            return
-        try:
-            kind, host = parse_reply(message.headers)
-        except PeerMisbehaved as error:
-            self.fail(error)
-            return
-        if kind is Reply.ACCEPTED:
-            self.host = host
-            self._rearm()
-        else:
-            self._future.set_result((kind, message.data))
-
-    def _rearm(self) -> None:
-        self._timer.cancel()
-        self._timer = self._loop.call_at(self._call.deadline, self._expire)
-
-    def _expire(self) -> None:
-        if self._loop.time() >= self._call.deadline:
-            self.fail(_late(self._call, maybe_executed=True))
-        else:
-            self.fail(_lost(self._call, "the host that took it stopped answering"))
 
 
 class LatticeInvoker:
@@ -118,7 +56,7 @@ class LatticeInvoker:
         self._retry = retry
         self._jitter = jitter
         self._hub = StreamHub(connection, host)
-        self._pending: set[_Pending] = set()
+        self._pending: set[Pending] = set()
         self._dropped: defaultdict[str, list[str]] = defaultdict(list)
         self._drop_timer: asyncio.TimerHandle | None = None
         self._stop_listening = connection.listen(self._on_connection)
@@ -132,17 +70,34 @@ class LatticeInvoker:
             crossing = None if codec.data_only else CallCrossing(self._hub, call.deadline)
             parts: list[Outgoing] = []
             try:
-                where = f"{call.interface}.{call.function} of {call.target}: "
-                payload = codec.encode_args(call.args, crossing or DATA_ONLY, where)
+                payload = codec.encode_args(call.args, crossing or DATA_ONLY, _where(call))
                 if len(payload) + _HEADROOM > self._connection.max_payload:
                     payload = self._hub.lower_message(payload, call.deadline, parts.append)
-                return await self._send(call, codec, payload, bool(parts), crossing, where)
+                return await self._send(call, codec, payload, bool(parts), crossing)
             except BaseException:
                 for part in parts:
                     part.close()
                 if crossing is not None:
                     crossing.close_outgoing()
                 raise
+
+    def begin(self, call: Call) -> Awaitable[Any]:
+        """As `invoke`; but plain data of a trace that is not recorded is sent at once, and no task need wait for it."""
+        codec = codec_of(call.type)
+        loop = asyncio.get_running_loop()
+        remaining = call.deadline - loop.time()
+        if remaining <= 0 or not codec.data_only or not self._tracing.unrecorded():
+            return self.invoke(call)
+        payload = codec.encode_args(call.args, DATA_ONLY, _where(call))
+        direct = _Direct(self, call, codec, payload, loop)
+        inbox = direct.inbox = self._connection.inbox(direct.on_message)
+        self._pending.add(direct)
+        if len(payload) + _HEADROOM > self._connection.max_payload or not self._connection.publish_now(
+            self._subject(call), payload, reply=inbox.subject, headers=self._headers(call, remaining, False)
+        ):
+            direct.leave()
+            return self.invoke(call)
+        return direct.future
 
     def drop(self, handle: Handle) -> None:
         """Tells the owner that a handle is no longer used. Batched; a handle that is only a name needs none."""
@@ -169,10 +124,15 @@ class LatticeInvoker:
         await self._hub.aclose()
 
     async def _send(
-        self, call: Call, codec: CallCodec, payload: bytes, in_parts: bool, crossing: CallCrossing | None, where: str
+        self,
+        call: Call,
+        codec: CallCodec,
+        payload: bytes,
+        in_parts: bool,
+        crossing: CallCrossing | None,
+        attempt: int = 1,
     ) -> Any:
-        """Sends until there is an answer or the retry rule says no."""
-        attempt = 1
+        """Sends until there is an answer or the retry rule says no. `attempt`: the number of the next one."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -181,22 +141,26 @@ class LatticeInvoker:
                     break
                 raise from_wire(loads(data))
             except TrellisError as error:
-                delay = delay_before_retry(
-                    error,
-                    attempt=attempt,
-                    idempotent=call.idempotent and not in_parts and not (crossing and crossing.outgoing),
-                    on_instance=call.instance is not None,
-                    remaining=call.deadline - loop.time(),
-                    jitter=self._jitter(),
-                    policy=self._retry,
-                )
+                idempotent = call.idempotent and not in_parts and not (crossing and crossing.outgoing)
+                delay = self._retry_delay(call, error, attempt, idempotent)
                 if delay is None:
                     raise
             await asyncio.sleep(delay)
             attempt += 1
         if kind is Reply.OK_PARTS:
             data = await self._hub.lift_message(data, call.deadline)
-        return codec.decode_result(data, crossing or DATA_ONLY, where)
+        return codec.decode_result(data, crossing or DATA_ONLY, _where(call))
+
+    def _retry_delay(self, call: Call, error: TrellisError, attempt: int, idempotent: bool) -> float | None:
+        return delay_before_retry(
+            error,
+            attempt=attempt,
+            idempotent=idempotent,
+            on_instance=call.instance is not None,
+            remaining=call.deadline - asyncio.get_running_loop().time(),
+            jitter=self._jitter(),
+            policy=self._retry,
+        )
 
     async def _attempt(
         self, call: Call, payload: bytes, in_parts: bool, loop: asyncio.AbstractEventLoop
@@ -204,12 +168,9 @@ class LatticeInvoker:
         """One message there, and its answer."""
         remaining = call.deadline - loop.time()
         if remaining <= 0:
-            raise _late(call, maybe_executed=False)
-        if call.instance is None:
-            subject = subjects.rpc(self._lattice, call.target)
-        else:
-            subject = subjects.instance(self._lattice, call.instance)
-        pending = _Pending(call, loop)
+            raise late(call, maybe_executed=False)
+        subject = self._subject(call)
+        pending = Pending(call, loop)
         inbox = self._connection.inbox(pending.on_message)
         self._pending.add(pending)
         try:
@@ -224,6 +185,11 @@ class LatticeInvoker:
         finally:
             self._pending.discard(pending)
             inbox.close()
+
+    def _subject(self, call: Call) -> str:
+        if call.instance is None:
+            return subjects.rpc(self._lattice, call.target)
+        return subjects.instance(self._lattice, call.instance)
 
     def _headers(self, call: Call, remaining: float, in_parts: bool) -> dict[str, str]:
         address = Address(call.source, call.link_name, call.interface, call.function, in_parts)
@@ -261,37 +227,119 @@ class LatticeInvoker:
                 )
 
 
-def _nobody(call: Call) -> Unavailable:
-    if call.instance is not None:
-        return Unavailable(
-            f"The owner of a resource is gone: {call.interface}.{call.function} of {call.target}.",
-            remedy="Make the resource again.",
-            reason="owner-gone",
-        )
-    return Unavailable(
-        f"Nothing on the lattice answers for {call.target!r} at the moment.",
-        remedy="Check with `trellis get hosts` and `trellis get apps` that it runs somewhere.",
-        reason="no-answerer",
-        target=call.target,
-        retry_after=1.0,
-    )
+def _where(call: Call) -> str:
+    """What errors of its values begin with."""
+    return f"{call.interface}.{call.function} of {call.target}: "
 
 
-def _late(call: Call, *, maybe_executed: bool) -> DeadlineExceeded:
-    return DeadlineExceeded(
-        f"{call.interface}.{call.function} of {call.target!r} did not answer within its deadline.",
-        remedy="Raise the timeout of the caller, or look at the trace for what took the time.",
-        target=call.target,
-        interface=call.interface,
-        function=call.function,
-        maybe_executed=maybe_executed,
-    )
+class _Direct(Pending):
+    """The first attempt of a call that no task makes. `future` is the future of the call's own result."""
+
+    __slots__ = ("_codec", "_invoker", "_payload", "_rest", "inbox", "result")
+
+    inbox: Inbox
+
+    def __init__(
+        self, invoker: LatticeInvoker, call: Call, codec: CallCodec, payload: bytes, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(call, loop)
+        self._invoker = invoker
+        self._codec = codec
+        self._payload = payload
+        self._rest: asyncio.Task[None] | None = None
+
+    def leave(self) -> None:
+        """Waits for no message any more."""
+        self._timer.cancel()
+        self.inbox.close()
+        self._invoker._pending.discard(self)
+
+    def answered(self, kind: Reply, data: bytes) -> None:
+        self.leave()
+        try:
+            if kind is Reply.OK:
+                self._end(self._codec.decode_result(data, DATA_ONLY, _where(self.call)))
+            elif kind is Reply.OK_PARTS:
+                self._go_on(self._lift(data))
+            else:
+                raise from_wire(loads(data))
+        except TrellisError as error:
+            if kind is Reply.ERROR:
+                self._failed(error)
+            else:
+                self._end(error)
+
+    def fail(self, error: TrellisError) -> None:
+        if self.future.done() or self._rest is not None:
+            return
+        self.leave()
+        if error.fields.get("maybe_executed"):
+            self._invoker._cancel(self.call, self.inbox.subject)
+        self._failed(error)
+
+    def cancelled(self) -> None:
+        """Nobody waits for the result any more."""
+        if self._rest is not None:
+            self._rest.cancel()
+        else:
+            self.leave()
+            self._invoker._cancel(self.call, self.inbox.subject)
+
+    def _make_future(self) -> asyncio.Future[Any]:
+        self.result = _Result(self)
+        return self.result
+
+    def _failed(self, error: TrellisError) -> None:
+        delay = self._invoker._retry_delay(self.call, error, 1, self.call.idempotent)
+        if delay is None:
+            self._end(error)
+        else:
+            self._go_on(self._again(delay))
+
+    async def _again(self, delay: float) -> Any:
+        await asyncio.sleep(delay)
+        return await self._invoker._send(self.call, self._codec, self._payload, False, None, attempt=2)
+
+    async def _lift(self, data: bytes) -> Any:
+        whole = await self._invoker._hub.lift_message(data, self.call.deadline)
+        return self._codec.decode_result(whole, DATA_ONLY, _where(self.call))
+
+    def _go_on(self, rest: Coroutine[Any, Any, Any]) -> None:
+        self._rest = self._invoker._hub.tasks.spawn(self._settle(rest))
+
+    async def _settle(self, rest: Coroutine[Any, Any, Any]) -> None:
+        try:
+            value = await rest
+        except BaseException as error:
+            if not self.future.done():
+                gone = Unavailable("The caller's host is shutting down.", maybe_executed=True)
+                self._end(gone if isinstance(error, asyncio.CancelledError) else error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            if not self.future.done():
+                self._end(value)
+
+    def _end(self, outcome: Any) -> None:
+        """The result, or why there is none (values are never exceptions)."""
+        future = self.future
+        self.result.call = None
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
 
 
-def _lost(call: Call, why: str) -> Unavailable:
-    return Unavailable(
-        f"{call.interface}.{call.function} of {call.target!r} was lost: {why}.",
-        remedy="Send it again if that is safe.",
-        target=call.target,
-        maybe_executed=True,
-    )
+class _Result(asyncio.Future[Any]):
+    """Tells its call when it is cancelled."""
+
+    def __init__(self, call: _Direct) -> None:
+        super().__init__()
+        self.call: _Direct | None = call
+
+    def cancel(self, msg: Any = None) -> bool:
+        done = super().cancel(msg)
+        if done and self.call is not None:
+            self.call.cancelled()
+            self.call = None
+        return done

@@ -214,6 +214,15 @@ class Tracing:
             attributes["url.scheme"] = scheme
         return ActiveSpan(self._tracer, method, SpanKind.SERVER, attributes, parent)
 
+    @staticmethod
+    def unrecorded() -> bool:
+        """Whether what begins here is part of a trace that is not recorded."""
+        current = trace.get_current_span()
+        if type(current) is _UnrecordedRoot:
+            return True
+        context = current.get_span_context()
+        return context.is_valid and not context.trace_flags & 1
+
     def _unrecorded(self, parent: SpanContext | None) -> UnrecordedSpan | None:
         """The span of a block that is not to be recorded; None for any other. Asks the budget at a trace's top."""
         if parent is not None:
