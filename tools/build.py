@@ -158,7 +158,7 @@ def _run(tool: str, arguments: Sequence[str], folder: Path) -> None:
 
 
 def main(names: Sequence[str]) -> int:
-    """`python -m tools.build [NAME...]`; 0 when all are built, 1 when one fails, 2 when a name is unknown."""
+    """`python -m tools.build [NAME...]`; 0: all are built, 1: one failed, 2: an unknown name, 130: Ctrl-C."""
     if unknown := [name for name in names if name not in EXAMPLES]:
         print(f"no such example: {', '.join(unknown)} (there are: {', '.join(EXAMPLES)})", file=sys.stderr)
         return 2
@@ -168,6 +168,8 @@ def main(names: Sequence[str]) -> int:
     except BuildFailed as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -143,6 +143,7 @@ class _Signals:
     def _arrived(self, number: signal.Signals) -> None:
         if self.received is None:
             self.received = number
+            self._supervisor.on_stop()
             self._work.cancel()
             self._view.ready("Stopping: hosts drain, then NATS ends. Ctrl-C again does not wait.")
         else:

@@ -33,7 +33,8 @@ def hosts(infos: Iterable[HostInfo], lattice: str) -> Listing:
             Column("name"),
             Column("uptime", right=True),
             Column("version"),
-            Column("labels"),
+            Column("labels", narrow=True),
+            Column("labels", wide=True),
         ),
         rows=[
             (
@@ -42,6 +43,7 @@ def hosts(infos: Iterable[HostInfo], lattice: str) -> Listing:
                 host.friendly_name,
                 age(host.uptime_seconds),
                 host.version or "",
+                _pairs(_chosen(host.labels)),
                 _pairs(host.labels),
             )
             for host in found
@@ -50,6 +52,11 @@ def hosts(infos: Iterable[HostInfo], lattice: str) -> Listing:
         names=[host.id for host in found],
         empty=f"No host answers in lattice `{lattice}`. Start one: trellis up, or trellis host run.",
     )
+
+
+def _chosen(labels: Mapping[str, str]) -> dict[str, str]:
+    """Without the labels that every host has by itself."""
+    return {key: value for key, value in labels.items() if not key.startswith(("hostcore.", "host.impl"))}
 
 
 def components(inventories: Iterable[HostInventory], lattice: str) -> Listing:
@@ -92,7 +99,7 @@ def inventories(found: Iterable[HostInventory], lattice: str) -> Listing:
     ordered = sorted(found, key=lambda host: (host.friendly_name, host.host_id))
     rows: list[tuple[str, ...]] = []
     for host in ordered:
-        rows.append((short_id(host.host_id), "host", host.friendly_name, _pairs(host.labels)))
+        rows.append((short_id(host.host_id), "host", host.friendly_name, _pairs(_chosen(host.labels))))
         rows += [
             (f"  {item.id}", "component", _app(item.annotations), f"max {_bound(item.max_instances)}, {item.image_ref}")
             for item in host.components

@@ -41,6 +41,11 @@ class Overview:
     facts: Mapping[str, str] = field(default_factory=dict)
     hint: str = "Starting. Ctrl-C stops."
 
+    @property
+    def height(self) -> int:
+        """Lines of the table above the hint."""
+        return 2 + len(self.hosts) + len(self.facts)
+
 
 def overview_text(overview: Overview, style: Style = PLAIN) -> str:
     """The block, without a line break at its end."""

@@ -42,7 +42,14 @@ class Beside:
 
     def begin(self) -> None:
         """Everything is up."""
-        self._tasks.append(self._group.create_task(self._after_start(), name="after-start"))
+        task = self._group.create_task(self._after_start(), name="after-start")
+        self._supervisor.on_stop = lambda: self._stop(task)
+        self._tasks.append(task)
+
+    def _stop(self, task: asyncio.Task[None]) -> None:
+        """What runs is no longer worth showing, and nothing more is deployed; the hosts' last words are."""
+        task.cancel()
+        self._view.facts({})
 
     def end(self) -> None:
         """Everything has ended."""

@@ -72,6 +72,8 @@ class Supervisor:
         self._states = {name: HostState(name, "starting") for name in host_names(settings.hosts)}
         self._record = UpRecord(Process.of(os.getpid()), settings.lattice, embedded_nats=settings.nats_url is None)
         self.nats_url = ""
+        self.on_stop: Callable[[], None] = lambda: None
+        """Called when it is asked to end, before anything does."""
 
     @property
     def hosts(self) -> list[HostState]:

@@ -100,10 +100,13 @@ class LiveView:
         self._draw()
 
     def _draw(self) -> None:
+        from rich.console import Group
         from rich.text import Text
 
+        *rows, hint = overview_text(self._overview, self._terminal.style).split("\n", self._overview.height)
+        block = Text.from_ansi("\n".join(rows), no_wrap=True, overflow="ellipsis")
         with contextlib.suppress(OSError):  # the terminal is gone; the lattice ends in order all the same
-            self._live.update(Text.from_ansi(overview_text(self._overview, self._terminal.style)), refresh=True)
+            self._live.update(Group(block, Text.from_ansi(hint)), refresh=True)
 
     def _print(self, text: str) -> None:
         from rich.text import Text
