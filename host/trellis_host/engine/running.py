@@ -200,6 +200,10 @@ class Running:
                         InvocationFailed(f"{self._export} was cancelled.", trap="cancelled"),
                         broken=True,
                     )
+        return self.outcome()
+
+    def outcome(self) -> Any:
+        """The value of a call that is `done`. Raises as `result`."""
         if self._error is not None:
             raise self._error
         return self._value

@@ -7,10 +7,10 @@ its sandbox is made until the component is really done, streams included; nothin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
-from trellis_host.engine import Component, Export, LinkedComponent
+from trellis_host.engine import Component, Export, LinkedComponent, Running
 from trellis_host.engine.api import Limits
 from trellis_host.runtime.imports import InvocationContext
 from trellis_host.runtime.sessions import Sessions, hands_out_or_takes_resources
@@ -92,6 +92,25 @@ class RunningComponent:
             context.close()
             slots.release()
 
+    def begin(self, call: Call) -> Any:
+        """As `serve`, but executes before it returns, up to where the component waits (an `EagerService`)."""
+        export, type = self._find(call.interface, call.function)
+        slots = self.slots
+        if export in self._in_session or type is HANDLE_TYPE or not slots.try_acquire():
+            return self.serve(call)
+        deadline = self._deadline(call)
+        context = InvocationContext(self._settings, deadline)
+        running = None
+        try:
+            running = self._linked.start(export, call.args, context, self._limits, deadline=deadline)
+            if running.done:
+                return running.outcome()
+            return _Rest(running, context, slots)
+        finally:
+            if running is None or running.done:
+                context.close()
+                slots.release()
+
     def release(self, value: object) -> None:
         """Nobody holds this resource of the component any more."""
         self._sessions.release(value)
@@ -116,3 +135,26 @@ class RunningComponent:
         if hands_out_or_takes_resources(export.type):
             self._in_session.add(export)
         return export, export.type
+
+
+class _Rest:
+    """A component's call that was begun and waits."""
+
+    __slots__ = ("_context", "_running", "_slots")
+
+    def __init__(self, running: Running, context: InvocationContext, slots: Slots) -> None:
+        self._running = running
+        self._context = context
+        self._slots = slots
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        try:
+            return (yield from self._running.result().__await__())
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the call and gives back its slot. To be called once, or not at all after awaiting."""
+        self._running.close()
+        self._context.close()
+        self._slots.release()

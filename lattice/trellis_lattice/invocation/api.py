@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from trellis_lattice.wit.types import FuncType
 
-__all__ = ["Call", "Handle", "Invoker", "Service"]
+__all__ = ["Begun", "Call", "EagerService", "Handle", "Invoker", "Service"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +69,17 @@ class Service(Protocol):
 
     async def serve(self, call: Call) -> Any:
         """Executes; raises a `TrellisError`. Cancelled when the caller is gone or the deadline passed."""
+
+
+class Begun(Awaitable[Any], Protocol):
+    """The rest of a call that was begun and waits. To be awaited once, or closed."""
+
+    def close(self) -> None:
+        """Ends it, if nobody has awaited it."""
+
+
+class EagerService(Service, Protocol):
+    """A service that need not be a task's to execute."""
+
+    def begin(self, call: Call) -> Any:
+        """As `serve`, but executes before it returns, up to where it waits: the result, or a `Begun` that gives it."""
