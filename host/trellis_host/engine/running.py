@@ -254,9 +254,7 @@ class Running:
         sandbox = self.sandbox
         ticker = sandbox.linked.ticker
         while True:
-            ticker.polled = True
-            if ticker.parked:
-                ticker.wake()
+            ticker.polling()
             sandbox.polling = True
             over = _poll(self._future)
             sandbox.polling = False
