@@ -1,4 +1,4 @@
-"""What a host does when the lattice is taken away from it, and when it is asked for too much."""
+"""What a host does when it is asked for too much."""
 
 from __future__ import annotations
 
@@ -9,55 +9,12 @@ import pytest
 
 from tests.fixtures import components
 from tests.host.support import PATIENCE, Operator, image, running_host, soon
-from trellis_lattice.bus.connection import Connection, ConnectionSettings
-from trellis_lattice.bus.embedded import EmbeddedNats, NatsServerSettings
-from trellis_lattice.errors import Overloaded, TrellisError, Unavailable
+from trellis_lattice.errors import Overloaded, TrellisError
 from trellis_lattice.invocation.api import Call
 from trellis_lattice.wit.types import FuncType, Primitive
 from trellis_provider_sdk import Provider, provides, u64
 
-TEXT = FuncType((("text", Primitive.STRING),), Primitive.STRING)
 WAIT = FuncType((("ms", Primitive.U64),), Primitive.U64)
-
-
-async def _eventually(connected: bool, connection: Connection) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while connection.connected is not connected:
-            await asyncio.sleep(0.01)
-
-
-async def test_a_host_survives_its_nats_server(lattice: str, tmp_path: Path) -> None:
-    server = await EmbeddedNats.start(NatsServerSettings(tmp_path / "nats"))
-    port = int(server.url.rpartition(":")[2])
-    connection = await Connection.connect(ConnectionSettings(urls=(server.url,)), timeout=5)
-    operator = Operator(connection, lattice)
-    await operator.start()
-    try:
-        async with running_host(server.url, lattice, tmp_path) as one:
-            await operator.put_link("caller", "echo", "test:echo", "echo")
-            await operator.start_component(one, "echo", image(tmp_path, "echo", components.echo()))
-            await operator.start_component(one, "caller", image(tmp_path, "caller", components.caller()))
-
-            await server.stop()
-            await _eventually(False, connection)
-            with pytest.raises(Unavailable):
-                await operator.call("caller", "test:caller/caller@0.1.0", "text", TEXT, "x")
-
-            server = await EmbeddedNats.start(NatsServerSettings(tmp_path / "nats", port=port))
-            await _eventually(True, connection)
-            async with asyncio.timeout(PATIENCE):
-                while True:
-                    try:
-                        answer = await operator.call("caller", "test:caller/caller@0.1.0", "text", TEXT, "x")
-                        break
-                    except Unavailable:
-                        await asyncio.sleep(0.05)
-            assert answer == "x"
-            await operator.put_config("after", it="works")
-    finally:
-        await operator.invoker.aclose()
-        await connection.aclose()
-        await server.stop()
 
 
 @provides("test:waiter/provider@0.1.0")
