@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,14 @@ from trellis_lattice.invocation.headers import HEAD, REPLY_OK
 from trellis_lattice.invocation.retry import RetryPolicy
 from trellis_lattice.invocation.server import LatticeServer
 from trellis_lattice.streams import BytesBody, Pipe
+from trellis_lattice.tracing import Tracing
+from trellis_lattice.tracing.w3c import parse_traceparent
 from trellis_lattice.wit import Borrow, FuncType, ListType, Own, Primitive, ResourceId
 
 STRING = Primitive.STRING
 ECHO = FuncType((("text", STRING),), STRING)
 NOTHING = FuncType(())
+UNRECORDED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 QUICK = RetryPolicy(attempts=3, first=0.001, ceiling=0.002)
 
 
@@ -45,11 +48,12 @@ async def echo(call: Call) -> Any:
 
 
 class Lattice:
-    """Hosts and callers on one lattice, ended together."""
+    """Hosts and callers on one lattice, ended together. `eager`: nothing needs a task that does not wait."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, eager: bool) -> None:
         self.url = url
         self.name = name
+        self.eager = eager
         self._closing: list[Any] = []
 
     async def connect(self) -> Connection:
@@ -63,15 +67,20 @@ class Lattice:
         return server
 
     async def invoker(self, **options: Any) -> LatticeInvoker:
-        invoker = LatticeInvoker(await self.connect(), self.name, jitter=lambda: 0.0, **options)
+        invoker = (EagerInvoker if self.eager else LatticeInvoker)(
+            await self.connect(), self.name, jitter=lambda: 0.0, **options
+        )
         self._closing.append(invoker)
         return invoker
 
     async def rig(self, functions: Any, *, retry: RetryPolicy = QUICK, **options: Any) -> tuple[Rig, LatticeServer]:
-        service = Scripted(functions)
+        service = self.service(functions)
         server = await self.host("NHOST")
         await self.serve(server, service, **options)
         return Rig(await self.invoker(retry=retry), service), server
+
+    def service(self, functions: Any) -> Scripted:
+        return EagerService(functions) if self.eager else Scripted(functions)
 
     async def serve(self, server: LatticeServer, service: Scripted, **options: Any) -> Any:
         serving = await server.serve("target", service, **options)
@@ -87,11 +96,57 @@ def soon() -> float:
     return asyncio.get_running_loop().time() + 5
 
 
-@pytest_asyncio.fixture
-async def net(nats_server: str, lattice: str) -> AsyncIterator[Lattice]:
-    net = Lattice(nats_server, lattice)
+@pytest_asyncio.fixture(params=(False, True), ids=("tasks", "eager"))
+async def net(nats_server: str, lattice: str, request: pytest.FixtureRequest) -> AsyncIterator[Lattice]:
+    net = Lattice(nats_server, lattice, request.param)
     yield net
     await net.aclose()
+
+
+class EagerInvoker(LatticeInvoker):
+    """Makes all calls in a trace that is not recorded, by `begin`."""
+
+    async def invoke(self, call: Call) -> Any:
+        tracing = Tracing()
+        if tracing.unrecorded():
+            return await super().invoke(call)
+        with tracing.span("test", parent=parse_traceparent(UNRECORDED)):
+            return await self.begin(call)
+
+
+class EagerService(Scripted):
+    """Executes a call up to where it waits before `begin` returns."""
+
+    def begin(self, call: Call) -> Any:
+        work = self.serve(call)
+        try:
+            return Stepped(work, work.send(None))
+        except StopIteration as end:
+            return end.value
+
+
+class Stepped:
+    """A coroutine that has made its first step, which waits for `waited`."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any], waited: Any) -> None:
+        self.work = work
+        self.waited = waited
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        waited = self.waited
+        try:
+            while True:
+                try:
+                    sent = yield waited
+                except BaseException as error:
+                    waited = self.work.throw(error)
+                else:
+                    waited = self.work.send(sent)
+        except StopIteration as end:
+            return end.value
+
+    def close(self) -> None:
+        self.work.close()
 
 
 class Gate:
@@ -306,9 +361,10 @@ async def test_a_writer_that_vanished_is_noticed_by_its_reader(net: Lattice) -> 
         await response.body.read(100)
 
 
-async def test_when_nats_stops_calls_fail_at_once_and_work_again_after_it_is_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("eager", [False, True])
+async def test_when_nats_stops_calls_fail_at_once_and_work_again_after_it_is_back(tmp_path: Path, eager: bool) -> None:
     nats = await EmbeddedNats.start(NatsServerSettings(tmp_path))
-    net = Lattice(nats.url, "default")
+    net = Lattice(nats.url, "default", eager)
     try:
         gate = Gate()
         rig, server = await net.rig({"work": (NOTHING, gate), "echo": (ECHO, echo)})
