@@ -3,12 +3,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-backends lint bench build check fuzz clean
+.PHONY: help demo test test-backends fuzz lint bench build clean
 
 help:
 	@echo "make demo           start a lattice with an example on http://127.0.0.1:8000 (Ctrl-C stops it)"
 	@echo "make test           the test suite: needs Python, make and a package registry"
 	@echo "make test-backends  suites that need servers of the system (Redis, PostgreSQL, …)"
+	@echo "make fuzz           the property tests alone, with many more examples"
 	@echo "make lint           ruff, mypy and the import contracts"
 	@echo "make bench          the benchmarks, as a table and benchmarks/results.json"
 	@echo "make build          build every example into build/"
@@ -39,6 +40,10 @@ test: .venv/dev.stamp
 # pytest ends with 5 where it finds no test: no provider needs a server of the system yet.
 test-backends: .venv/dev.stamp
 	$(BIN)/pytest -m backends || { code=$$?; [ $$code -eq 5 ] && echo "No suite needs a server of the system yet."; }
+
+# The property tests alone, with many more examples.
+fuzz: .venv/dev.stamp
+	$(BIN)/pytest --hypothesis-profile=campaign -m hypothesis -o timeout=3600
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
 from trellis_lattice.bus.connection import Connection, ConnectionSettings
 from trellis_lattice.bus.embedded import EmbeddedNats, NatsServerSettings
 
+hypothesis.settings.register_profile("campaign", max_examples=5_000, deadline=None)
 _lattices = count(1)
 
 
