@@ -76,6 +76,8 @@ class Outgoing:
             self._credit = min(self._credit + frame.number, WINDOW)
             self._reader = self._reader or message.reply
             if self._task is None and not self._over:
+                # The task has the deadline itself, and tells the reader that it passed.
+                self._timer.cancel()
                 # Not in a `finally` of the task: that does not run if it is cancelled before its first step.
                 self._task = self._hub.tasks.spawn(self._run(), self._end)
             elif self._granted is not None and not self._granted.done():
