@@ -242,14 +242,15 @@ class Host:
     async def _heartbeats(self) -> None:
         """The inventory at its interval, and soon after what it says has changed."""
         while True:
-            self._heartbeat_due.clear()
             try:
                 async with asyncio.timeout(self.settings.heartbeat_interval):
                     await self._heartbeat_due.wait()
                 await asyncio.sleep(HEARTBEAT_SETTLING)  # several changes make one heartbeat
             except TimeoutError:
                 pass
-            await self.publish(HostHeartbeat(**self.inventory().to_data()))
+            heartbeat = HostHeartbeat(**self.inventory().to_data())
+            self._heartbeat_due.clear()
+            await self.publish(heartbeat)
 
     def _inventory_changed(self) -> None:
         self._changed()

@@ -133,13 +133,16 @@ async def _dial_once(settings: ConnectionSettings, owner: ClientOwner, deadline:
 
     connecting = asyncio.create_task(_connect(client, settings, on_error, on_lost, on_return, on_closed))
     giving_up = asyncio.create_task(failed.wait())
+    waited = False
     try:
         left = deadline - asyncio.get_running_loop().time()
         await asyncio.wait((connecting, giving_up), timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
+        waited = True
     finally:
         giving_up.cancel()
-        # nats-py also returns, unconnected, if the server hangs up in the middle of the greeting.
-        if not (connecting.done() and client.is_connected):
+        # nats-py also returns, unconnected, if the server hangs up in the middle of the greeting. And we may be
+        # cancelled in the very moment in which it is connected: then nobody would close it.
+        if not (waited and connecting.done() and client.is_connected):
             connecting.cancel()
             await asyncio.wait((connecting,), timeout=_CLOSE_TIMEOUT)
             await discard(client)
