@@ -61,13 +61,15 @@ def find_function(exports: Mapping[str, InterfaceType], wanted: str, component: 
                 f"{wanted!r} may be any of {', '.join(function.full_name for function in found)}.",
                 remedy="Write the whole name.",
             )
-    listed = [f"  {function.signature}" for function in there[:_MAX_SHOWN]]
-    if len(there) > _MAX_SHOWN:
-        listed.append(f"  … and {len(there) - _MAX_SHOWN} more")
+    # Some toolchains export an instance with a plain name beside their interfaces; it is not for callers.
+    meant = [function for function in there if not function.interface or ":" in function.interface]
+    listed = [f"  {function.signature}" for function in meant[:_MAX_SHOWN]]
+    if len(meant) > _MAX_SHOWN:
+        listed.append(f"  … and {len(meant) - _MAX_SHOWN} more")
     raise NotFound(
         f"`{component}` exports no function {wanted!r}.",
         remedy="It exports:\n" + "\n".join(listed) if listed else "It exports no function at all.",
-        functions=[function.full_name for function in there],
+        functions=[function.full_name for function in meant],
     )
 
 
@@ -107,8 +109,9 @@ def _read(text: str, type: WitType, name: str, function: Function) -> Any:
     except (ValueError, RecursionError) as error:
         if _is_text(type):
             return text
+        where = f": {error}" if text.lstrip().startswith(("{", "[", '"')) else ""
         raise RequestInvalid(
-            f"The argument `{name}` must be JSON for {type_text(type)}, but {text[:80]!r} is not: {error}.",
+            f"The argument `{name}` must be JSON for {type_text(type)}, but {text[:80]!r} is not{where}.",
             remedy=function.signature,
         ) from None
 

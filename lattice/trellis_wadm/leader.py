@@ -348,5 +348,6 @@ class Leader:
 def _is_final(failure: Failure) -> bool:
     """Whether a start that failed would fail again. Not so for a file that is missing: it may still come."""
     error = failure.exception
-    unprovided = isinstance(error, NotFound) and "imports" in error.fields
-    return unprovided or isinstance(error, RequestInvalid | Denied)
+    if isinstance(error, NotFound):  # an import that nobody provides, a provider that is not installed
+        return not error.fields.keys().isdisjoint(("imports", "reference"))
+    return isinstance(error, RequestInvalid | Denied)

@@ -282,3 +282,11 @@ class Terminal:
             return False
         self.said += text
         return bool(text)
+
+
+def test_a_nats_server_that_is_not_there_is_told_before_any_host_starts(data_dir: Path, tmp_path: Path) -> None:
+    run = in_process("up", "--data-dir", str(data_dir), "--nats-url", "nats://127.0.0.1:1", home=tmp_path)
+    assert run.status == 5
+    assert run.err.count("NATS cannot be reached") == 1
+    assert "host-1" not in run.err
+    assert record.load(data_dir) is None

@@ -10,7 +10,7 @@ import typer
 
 from trellis_cli.command import Cli, command
 from trellis_cli.exits import ExitCode
-from trellis_cli.settings import DEFAULT_LATTICE, DEFAULT_NATS_URL, default_data_dir
+from trellis_cli.settings import default_data_dir
 
 __all__ = ["register"]
 
@@ -48,11 +48,13 @@ def run(
     from trellis_cli.hosting.options import HostOptions
     from trellis_cli.hosting.process import run_host
     from trellis_cli.labels import parse_labels
+    from trellis_cli.lattice import find_place
 
+    place = find_place(cli.settings)
     directory = (data_dir or default_data_dir(os.environ) / "host").expanduser().absolute()
     options = HostOptions(
-        lattice=cli.settings.lattice or DEFAULT_LATTICE,
-        nats_url=cli.settings.nats_url or DEFAULT_NATS_URL,
+        lattice=place.lattice,
+        nats_url=place.nats_url,
         data_dir=directory,
         cache_dir=(cache_dir or directory / "cache").expanduser().absolute(),
         labels=parse_labels(label or ()),

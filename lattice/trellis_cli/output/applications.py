@@ -40,13 +40,17 @@ def applications(found: Iterable[ApplicationSummary], lattice: str) -> Listing:
             Column("description"),
         ),
         rows=[
-            (app.name, app.deployed_version or "-", app.version, str(app.detailed_status.type), app.description or "")
-            for app in ordered
+            (app.name, app.deployed_version or "-", app.version, _state(app), app.description or "") for app in ordered
         ],
         items=[app.model_dump(mode="json") for app in ordered],
         names=[app.name for app in ordered],
         empty=f"No application is stored in lattice `{lattice}`. Deploy one: trellis app deploy FILE.",
     )
+
+
+def _state(app: ApplicationSummary) -> str:
+    """v1's scheduler calls what was never deployed `waiting`."""
+    return str(app.detailed_status.type) if app.deployed_version else "undeployed"
 
 
 def status_data(name: str, report: StatusReport) -> dict[str, Any]:

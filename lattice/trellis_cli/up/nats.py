@@ -36,6 +36,7 @@ class NatsKeeper:
 
     async def __aenter__(self) -> NatsKeeper:
         if self._settings.nats_url:
+            await self._greet(self._settings.nats_url)
             self._watcher.nats(self.url, "external")
             return self
         self._watcher.nats("", "starting")
@@ -68,6 +69,14 @@ class NatsKeeper:
             self._watcher.say(f"The NATS server ended (status {status}); it is started again in {pause:.1f} s.")
             await asyncio.sleep(pause)
             await self._restart()
+
+    async def _greet(self, url: str) -> None:
+        """Raises why an external server cannot be used, once and before any host starts."""
+        from trellis_cli.lattice import connection_settings
+        from trellis_lattice.bus.connection import Connection
+
+        connection = await Connection.connect(connection_settings(url, "trellis-up"), timeout=_START_TIMEOUT)
+        await connection.aclose()
 
     async def _first_start(self) -> EmbeddedNats:
         if self._settings.nats_port is not None:

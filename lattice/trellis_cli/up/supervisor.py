@@ -124,7 +124,7 @@ class Supervisor:
         except TimeoutError as error:
             late = [state.name for state in self.hosts if state.phase != "ready"]
             raise DeadlineExceeded(
-                f"Not ready within {self.settings.start_timeout:.0f} s: {', '.join(late)}.",
+                f"Not ready within {self.settings.start_timeout:g} s: {', '.join(late)}.",
                 remedy=f"The logs are in {self.settings.logs}; --timeout waits longer.",
             ) from error
 
