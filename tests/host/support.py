@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,27 @@ PATIENCE = 20.0
 """Seconds after which a test gives up."""
 
 
+async def eventually(condition: Callable[[], object]) -> None:
+    """Returns once the condition holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 def soon(seconds: float = PATIENCE) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
 @asynccontextmanager
 async def running_host(
-    url: str, lattice: str, folder: Path, *, name: str = "one", labels: Mapping[str, str] | None = None, **more: Any
+    url: str,
+    lattice: str,
+    folder: Path,
+    *,
+    name: str = "one",
+    labels: Mapping[str, str] | None = None,
+    max_in_flight: int = 64,
+    **more: Any,
 ) -> AsyncIterator[Host]:
     """A host that has joined; it stops, and must stop cleanly, when the block ends."""
     settings = HostSettings(
@@ -45,7 +59,7 @@ async def running_host(
         lattice=lattice,
         labels=labels or {},
         stop_grace=2.0,
-        max_in_flight=64,
+        max_in_flight=max_in_flight,
     )
     host = Host(settings, **more)
     life = asyncio.create_task(host.run(), name=f"host {name}")
