@@ -29,7 +29,7 @@ help:
 
 demo: .venv/demo.stamp
 	@$(BIN)/python -m tools.build kv-counter
-	@exec $(BIN)/trellis up --wadm-manifest wadm-manifests/kv-counter.yaml
+	@$(BIN)/trellis up --wadm-manifest wadm-manifests/kv-counter.yaml || [ $$? -eq 130 ]
 
 build: .venv/dev.stamp
 	$(BIN)/python -m tools.build
