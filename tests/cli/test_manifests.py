@@ -42,7 +42,7 @@ def manifest(image: str) -> dict[str, Any]:
 
 def test_a_relative_image_starts_from_the_manifests_folder(tmp_path: Path) -> None:
     (tmp_path / "with blank").mkdir()
-    (tmp_path / "with blank" / "x.wasm").write_bytes(b"")
+    (tmp_path / "with blank" / "x.wasm").write_bytes(b"\0asm\x0d\0\1\0")
     original = manifest("file://./with%20blank/x.wasm")
     resolved = resolve_images(original, tmp_path / "sub" / "..")
     assert resolved["spec"]["components"][0]["properties"]["image"] == f"file://{tmp_path}/with%20blank/x.wasm"
@@ -55,6 +55,17 @@ def test_a_missing_image_names_component_and_file(tmp_path: Path) -> None:
     assert str(tmp_path / "x.wasm") in caught.value.message
     with pytest.raises(RequestInvalid, match="relative"):
         resolve_images(manifest("./x.wasm"), None)
+
+
+def test_an_image_that_is_no_component_is_refused_here_and_a_provider_is_not_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "x.wasm").write_bytes(b"\0asm\1\0\0\0")
+    for image in ("./x.wasm", f"{tmp_path}/x.wasm", f"file://{tmp_path}/x.wasm"):
+        with pytest.raises(RequestInvalid, match="core WebAssembly module"):
+            resolve_images(manifest(image), tmp_path)
+    with pytest.raises(RequestInvalid, match="folder"):
+        resolve_images(manifest(str(tmp_path)), tmp_path)
+    for image in ("http-server", "/on/another/machine.wasm", "https://example.org/x.wasm"):
+        resolve_images(manifest(image), tmp_path)
 
 
 def test_what_counts_as_a_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
