@@ -66,6 +66,8 @@ class Router:
             self.routes[call.source, call.target, "lattice"] += 1
             return self._remote.begin(call)
         self.routes[call.source, call.target, "local"] += 1
+        if self._tracing.unrecorded():
+            return service.serve(call)
         return self._serve(service, call)
 
     async def _serve(self, service: LocalService, call: Call) -> Any:

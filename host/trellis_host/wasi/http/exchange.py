@@ -9,6 +9,7 @@ the component is really over.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -37,6 +38,9 @@ class Running(Protocol):
     def done(self) -> bool: ...
 
     async def result(self) -> Any: ...
+
+    def outcome(self) -> Any:
+        """As `result`, of one that is `done`."""
 
     def close(self) -> None: ...
 
@@ -185,7 +189,10 @@ async def start_http(
         done()
         raise
     if running.done:
-        return await _finished(running, exchange, request, context, done)
+        _end(running, exchange, context, done, _outcome_of(running, exchange))
+        if type(request.body) is not BytesBody:
+            await request.body.aclose()
+        return _finished(exchange, context)
     work = _drive(running, exchange, request)
     owner = context.settings.owner if owner is None else owner
     try:
@@ -213,17 +220,10 @@ async def start_http(
     return _response(exchange, context)
 
 
-async def _finished(
-    running: Running, exchange: Exchange, request: HttpRequest, context: WasiContext, done: Done
-) -> HttpResponse:
-    """The component is over already: a body that is complete goes out whole, a broken one not at all."""
-    error = await _outcome_of(running, exchange)
-    _end(running, exchange, context, done, error)
-    body = request.body
-    if type(body) is not BytesBody:
-        await body.aclose()
-    if error is not None:
-        raise error
+def _finished(exchange: Exchange, context: WasiContext) -> HttpResponse:
+    """The answer of a component that is over: a complete body goes out whole, a broken one not at all."""
+    if exchange.error is not None:
+        raise exchange.error
     response, pipe = _response(exchange, context), exchange.pipe
     if pipe is not None:
         if pipe.failure is not None:
@@ -234,9 +234,10 @@ async def _finished(
     return response
 
 
-async def _outcome_of(running: Running, exchange: Exchange) -> BaseException | None:
+def _outcome_of(running: Running, exchange: Exchange) -> BaseException | None:
+    """How an invocation that is `done` ended; None: well."""
     try:
-        await running.result()
+        running.outcome()
     except ComponentExited as exited:
         return None if exited.fields.get("status") == 0 and exchange.response is not None else exited
     except Exception as failed:
@@ -247,7 +248,9 @@ async def _outcome_of(running: Running, exchange: Exchange) -> BaseException | N
 async def _drive(running: Running, exchange: Exchange, request: HttpRequest) -> None:
     """Runs in the owner's group, so an error is kept, not raised."""
     try:
-        exchange.error = await _outcome_of(running, exchange)
+        with contextlib.suppress(Exception):
+            await running.result()
+        exchange.error = _outcome_of(running, exchange)
     finally:
         await request.body.aclose()
 
