@@ -211,6 +211,8 @@ class RunningProvider:
                 level, "Provider %s refused the link %s → %s: %s", self.spec.id, link.source_id, link.target, error
             )
         else:
+            if all(each.key != link.key for each in self.runner.links):
+                return  # it was accepted, and lost again before we heard of it
             if self._refused.pop(link.key, None) is not None:
                 _log.info("Provider %s accepts the link %s → %s now", self.spec.id, link.source_id, link.target)
 
