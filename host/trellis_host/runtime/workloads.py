@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, assert_never
+from typing import assert_never
 
 from trellis_host.engine import LoadPhase
-from trellis_host.runtime.background import Background, reason_of
+from trellis_host.runtime.background import Background
 from trellis_host.runtime.chains import Chains
 from trellis_host.runtime.components import RunningComponent
 from trellis_host.runtime.launch import Launcher
 from trellis_host.runtime.providers import HostServices, RunningProvider
 from trellis_host.runtime.router import LocalService, Router
 from trellis_host.runtime.shared_state import SharedState
+from trellis_host.runtime.steps import Steps
 from trellis_host.runtime.world import same_world
 from trellis_host.state import (
     AbandonLaunch,
@@ -38,7 +39,7 @@ from trellis_host.state import (
     ReshapeComponent,
 )
 from trellis_lattice.bus.connection import Subscription
-from trellis_lattice.errors import TrellisError, Unavailable
+from trellis_lattice.errors import TrellisError
 from trellis_lattice.events import Event
 from trellis_lattice.invocation.description import serve_description
 from trellis_lattice.invocation.server import LatticeServer, Serving
@@ -106,11 +107,9 @@ class Workloads:
         self._publish = publish
         self._tasks = tasks
         self._chains = Chains(tasks)
-        self._steps: dict[str, asyncio.Task[None]] = {}
-        """What may be interrupted: the launch of a workload, or the way of links and config to a provider."""
+        self._steps = Steps(state.host_id)
         self._drains: set[asyncio.Task[None]] = set()
         """Components that have left and finish what they had begun."""
-        self._leaving = False
         self._served: dict[str, _Served] = {}
         shared.on_links = self._on_links
         shared.on_config = self._on_config
@@ -136,7 +135,7 @@ class Workloads:
         """Starts effects; those on one workload after all earlier ones on it."""
         for effect in effects:
             if isinstance(effect, AbandonLaunch | HaltProvider):
-                self._interrupt(effect.id)
+                self._steps.interrupt(effect.id)
             if not isinstance(effect, AbandonLaunch):
                 self._chains.add(_key(effect), partial(self._execute, effect))
         if self._state.revision != self._announced:
@@ -154,9 +153,7 @@ class Workloads:
         providers here until all are done; then they are gone, and the providers after them. `grace` seconds in all.
         """
         until = self._now() + grace
-        self._leaving = True
-        for workload in tuple(self._steps):
-            self._interrupt(workload)
+        self._steps.close()
         await self._settled_within(LATE)
         served, self._served = self._served, {}
         providers = [each for each in served.values() if isinstance(each.service, RunningProvider)]
@@ -206,32 +203,8 @@ class Workloads:
             case _:
                 assert_never(effect)
 
-    async def _step(self, workload: str, work: Coroutine[Any, Any, None], name: str) -> TrellisError | None:
-        """Does what may be interrupted; says why it failed."""
-        if self._leaving:
-            work.close()
-            return self._stopping()
-        step = self._steps[workload] = asyncio.create_task(work, name=f"{name} {workload}")
-        try:
-            await asyncio.wait((step,))
-        except asyncio.CancelledError:
-            step.cancel()
-            await asyncio.wait((step,), timeout=LATE)
-            raise
-        finally:
-            del self._steps[workload]
-        return reason_of(step)
-
-    def _stopping(self) -> Unavailable:
-        return Unavailable(f"The host {self._state.host_id} is stopping.", remedy="Start it on another host.")
-
-    def _interrupt(self, workload: str) -> None:
-        step = self._steps.get(workload)
-        if step is not None and not step.cancelling():
-            step.cancel()
-
     async def _launch_component(self, spec: ComponentSpec) -> None:
-        error = await self._step(spec.id, self._start_component(spec), "launch of component")
+        error = await self._steps.run(spec.id, self._start_component(spec), "launch of component")
         if error is not None:
             _log.error("Component %s cannot start: %s", spec.id, error)
             self.apply(self._state.component_failed(spec, str(error), error.to_wire()))
@@ -263,7 +236,7 @@ class Workloads:
             running.reshape(spec)
             events = self._state.component_reshaped(spec)
         else:
-            error = await self._step(spec.id, self._start_component(spec), "relaunch of component")
+            error = await self._steps.run(spec.id, self._start_component(spec), "relaunch of component")
             if error is None:
                 events = self._state.component_reshaped(spec)
             else:
@@ -273,7 +246,7 @@ class Workloads:
             await self._execute(event)  # before what was asked for meanwhile
 
     async def _launch_provider(self, spec: ProviderSpec) -> None:
-        error = await self._step(spec.id, self._start_provider(spec), "launch of provider")
+        error = await self._steps.run(spec.id, self._start_provider(spec), "launch of provider")
         if error is not None:
             _log.error("Provider %s cannot start: %s", spec.id, error)
             self.apply(self._state.provider_failed(spec, str(error), error.to_wire()))
@@ -296,8 +269,8 @@ class Workloads:
 
     async def _serve(self, target: str, service: LocalService) -> None:
         """Puts a service into routing; one that answered for the target before leaves."""
-        if self._leaving:
-            raise self._stopping()
+        if self._steps.closed:
+            raise self._steps.stopping()
         serving = await self._server.serve(target, service)
         try:
             description = await serve_description(
@@ -387,8 +360,8 @@ class Workloads:
 
     async def _sync(self, provider_id: str) -> None:
         served = self._served.get(provider_id)
-        if served is not None and isinstance(served.service, RunningProvider) and not self._leaving:
-            await self._step(provider_id, self._hand_over(served.service), "links of provider")
+        if served is not None and isinstance(served.service, RunningProvider) and not self._steps.closed:
+            await self._steps.run(provider_id, self._hand_over(served.service), "links of provider")
 
     async def _hand_over(self, provider: RunningProvider) -> None:
         shared, id = self._shared, provider.spec.id
