@@ -67,17 +67,16 @@ class Lease:
         self._task = asyncio.create_task(self._run(), name=f"lease {self._key}")
 
     async def aclose(self, *, timeout: float = 1.0) -> None:
-        """Stops trying, and gives the lease up if we hold it."""
+        """Stops trying, and gives the lease up if its record is ours, also if it has just run out."""
         if self._task is None:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
-        if self.held:
-            try:
-                await self._remove(asyncio.get_running_loop().time() + timeout)
-            except TrellisError as error:
-                _log.debug("The lease %s was not given up: %s", self._key, error)
+        try:
+            await self._remove(asyncio.get_running_loop().time() + timeout)
+        except TrellisError as error:
+            _log.debug("The lease %s was not given up: %s", self._key, error)
         self._rules.gave_up()
         self._tell()
 
