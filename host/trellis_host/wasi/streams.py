@@ -7,6 +7,7 @@ only when the component really has to wait.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import Any, TypeAlias
 
@@ -87,7 +88,7 @@ class InputStream:
         """The component reads no more."""
 
 
-class OutputStream:
+class OutputStream(ABC):
     """A sink that is always ready. Subclasses say where the bytes go."""
 
     __slots__ = ()
@@ -96,9 +97,9 @@ class OutputStream:
         """How many bytes may be written now; -1: closed."""
         return CHUNK
 
+    @abstractmethod
     def put(self, data: bytes) -> StreamAnswer:
         """Takes `data`; the caller has looked at `room`."""
-        raise NotImplementedError
 
     def put_waiting(self, data: bytes) -> StreamAnswer | Awaitable[StreamAnswer]:
         """Takes `data` of any length, waiting for room."""
