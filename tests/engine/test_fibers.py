@@ -127,6 +127,17 @@ async def test_the_deadline_ends_a_waiting_call(engine: Engine) -> None:
         await asyncio.sleep(0)
 
 
+async def test_the_deadline_ends_a_call_whose_host_function_is_done_by_then(engine: Engine) -> None:
+    # A component that always finds its host functions done, as one whose body is read, would go on for ever.
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    component = await host_calls(engine, wait=waiting(lambda context, ms: future))
+    running = component.start(component.export("", "wait"), [0], Context(), deadline=soon(0))
+    future.set_result(1)
+    with pytest.raises(DeadlineExceeded):
+        await running.result()
+    assert engine.stats().in_flight == 0
+
+
 @pytest.mark.parametrize("function", ["spin", "wait-then-spin"])
 async def test_the_deadline_ends_an_endless_loop_while_others_run(engine: Engine, function: str) -> None:
     component = await host_calls(engine)

@@ -347,22 +347,19 @@ class Running:
         """Polls if there is something to go on with; ends the call if its host function failed or its time is up."""
         sandbox = self.sandbox
         pending = sandbox.pending
-        if pending is not None and pending.task.done():
-            failure = pending.failure()
-            if failure is not None:
-                self._finish(failure, broken=True)
-                return
+        ready = pending is not None and pending.task.done()
+        failure = pending.failure() if pending is not None and ready else None
+        if failure is None and (self._expired or now >= self._deadline):
+            failure = DeadlineExceeded(
+                f"{self._export} did not answer before its deadline.",
+                remedy="Allow it more time, or find out what it waits for.",
+            )
+        if failure is not None:
+            self._finish(failure, broken=True)
+            return
+        if ready:
             # It gave way while it waited: ticks of that time do not count.
             ffi.set_epoch_deadline(sandbox.ctx, _FIRST_EPOCHS)
-        elif self._expired or now >= self._deadline:
-            self._finish(
-                DeadlineExceeded(
-                    f"{self._export} did not answer before its deadline.",
-                    remedy="Allow it more time, or find out what it waits for.",
-                ),
-                broken=True,
-            )
-            return
         elif pending is not None:
             return
         self._step()
