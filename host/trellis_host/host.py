@@ -33,6 +33,7 @@ from trellis_lattice.bus.beats import BeatPublisher, HostStatus, MembershipWatch
 from trellis_lattice.bus.connection import Connection
 from trellis_lattice.bus.membership import Change, ChangeKind
 from trellis_lattice.control.host import (
+    CallCount,
     ComponentDescription,
     HostInfo,
     HostInventory,
@@ -63,6 +64,8 @@ HEARTBEAT_SETTLING = 0.5
 """Seconds after a change until the inventory is published."""
 SERVICE_TIMEOUT = 3.0
 """Seconds for a service to give back what it holds when the host stops."""
+MAX_CALL_COUNTS = 256
+"""Pairs of source and target whose calls an inventory tells."""
 OPERATION_TIMEOUT = 1.8
 """Seconds for an operation on shared state: v1 clients wait two."""
 
@@ -188,7 +191,7 @@ class Host:
             task.cancel()
 
     def _make_workloads(self, connection: Connection, tracing: Tracing, engine: Engine, tasks: Background) -> Workloads:
-        router = Router(self._invoker, tracing)
+        router = self._router = Router(self._invoker, tracing)
         launcher = Launcher(
             engine,
             self._shared,
@@ -351,7 +354,8 @@ class Host:
         refused = {each.spec.id: each.refused_links for each in self._workloads.providers}
         return {id: "; ".join(dict.fromkeys(links.values())) for id, links in refused.items() if links}
 
-    def inventory(self) -> HostInventory:
+    def inventory(self, *, calls: bool = False) -> HostInventory:
+        """What this host runs; with `calls` also which way its calls went."""
         uptime, problems = int(self._clock() - self._started), self._problems()
         return HostInventory(
             host_id=self.state.host_id,
@@ -379,4 +383,10 @@ class Host:
                 )
                 for each in self.state.providers
             ),
+            calls=tuple(
+                CallCount(source=source, target=target, local=local, lattice=lattice)
+                for source, target, local, lattice in self._router.counts(MAX_CALL_COUNTS)
+            )
+            if calls
+            else None,
         )

@@ -58,6 +58,9 @@ async def test_a_component_calls_another_over_a_link(
         await operator.start_component(one, "caller", image(tmp_path, "caller", components.caller()))
 
         assert await operator.call("caller", "test:caller/caller@0.1.0", "text", TEXT, "ping") == "ping"
+        told = (await operator.ask(host.GET, to=one.state.host_id)).unwrap()
+        assert told.calls == (host.CallCount(source="caller", target="echo", local=1),)
+        assert one.inventory().calls is None  # heartbeats stay small
 
 
 async def test_calls_cross_hosts_and_nobody_knows(
@@ -72,6 +75,8 @@ async def test_calls_cross_hosts_and_nobody_knows(
         await operator.start_component(two, "echo", image(tmp_path, "echo", components.echo()))
 
         assert await operator.call("caller", "test:caller/caller@0.1.0", "text", TEXT, "ping") == "ping"
+        told = (await operator.ask(host.GET, to=one.state.host_id)).unwrap()
+        assert told.calls == (host.CallCount(source="caller", target="echo", lattice=1),)
 
 
 async def test_a_missing_link_is_a_clear_error(

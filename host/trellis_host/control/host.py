@@ -16,7 +16,7 @@ def register(server: ControlServer, shell: ControlContext) -> None:
         return CtlResponse.ok(shell.info())
 
     async def get(request: None, subject: ControlSubject) -> CtlResponse[host.HostInventory]:
-        return CtlResponse.ok(shell.inventory())
+        return CtlResponse.ok(shell.inventory(calls=True))
 
     async def stop(request: host.StopHost, subject: ControlSubject) -> CtlResponse[None]:
         if request.host_id and request.host_id != shell.state.host_id:

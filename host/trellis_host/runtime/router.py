@@ -59,6 +59,16 @@ class Router:
         if len(self.routes) > MAX_ROUTES:
             self.routes = Counter(dict(self.routes.most_common(MAX_ROUTES // 2)))
 
+    def counts(self, most: int) -> list[tuple[str, str, int, int]]:
+        """(source, target, calls in this process, calls over the lattice) of the busiest pairs, at most so many."""
+        pairs: Counter[tuple[str, str]] = Counter()
+        for (source, target, _), times in self.routes.items():
+            pairs[source, target] += times
+        return [
+            (source, target, self.routes[source, target, "local"], self.routes[source, target, "lattice"])
+            for (source, target), _ in pairs.most_common(most)
+        ]
+
     def invoke(self, call: Call) -> Awaitable[Any]:
         """The result, to be awaited once. A call over the lattice may already be sent when this returns."""
         service = self._services.get(call.target)

@@ -60,12 +60,13 @@ async def links(
         str | None, typer.Argument(metavar="[ID]", help="Only those from or to this component or provider.")
     ] = None,
 ) -> None:
-    """List the links between components and providers."""
+    """List the links between components and providers, and whether their calls stayed on a host."""
     from trellis_cli.output.lattice import links as listing
 
     async with open_lattice(cli.settings) as lattice:
-        found = await lattice.links()
-        cli.terminal.emit(listing([link for link in found if of in (None, link.source_id, link.target)], lattice.name))
+        found, hosts = await lattice.links(), await lattice.inventories()
+        shown = [link for link in found if of in (None, link.source_id, link.target)]
+        cli.terminal.emit(listing(shown, hosts, lattice.name))
 
 
 async def config(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -115,9 +116,14 @@ def inventories(found: Iterable[HostInventory], lattice: str) -> Listing:
     )
 
 
-def links(found: Iterable[Link], lattice: str) -> Listing:
-    """Every link, by source."""
+def links(found: Iterable[Link], hosts: Iterable[HostInventory], lattice: str) -> Listing:
+    """Every link, by source, and which way the calls of its source to its target went since the hosts started."""
     ordered = sorted(found, key=lambda link: link.key)
+    local: Counter[tuple[str, str]] = Counter()
+    remote: Counter[tuple[str, str]] = Counter()
+    for count in (count for host in hosts for count in host.calls or ()):
+        local[count.source, count.target] += count.local
+        remote[count.source, count.target] += count.lattice
     return Listing(
         key="links",
         columns=(
@@ -125,6 +131,8 @@ def links(found: Iterable[Link], lattice: str) -> Listing:
             Column("target"),
             Column("interfaces"),
             Column("name"),
+            Column("local calls", right=True),
+            Column("lattice calls", right=True),
             Column("source config", wide=True),
             Column("target config", wide=True),
         ),
@@ -134,12 +142,21 @@ def links(found: Iterable[Link], lattice: str) -> Listing:
                 link.target,
                 f"{link.wit_namespace}:{link.wit_package}/{','.join(link.interfaces)}",
                 link.name,
+                str(local[link.source_id, link.target]),
+                str(remote[link.source_id, link.target]),
                 ",".join(link.source_config),
                 ",".join(link.target_config),
             )
             for link in ordered
         ],
-        items=[link.model_dump(mode="json") for link in ordered],
+        items=[
+            {
+                **link.model_dump(mode="json"),
+                "local_calls": local[link.source_id, link.target],
+                "lattice_calls": remote[link.source_id, link.target],
+            }
+            for link in ordered
+        ],
         names=[f"{link.source_id}/{link.name}/{link.wit_namespace}:{link.wit_package}" for link in ordered],
         empty=f"There is no link in lattice `{lattice}`.",
     )

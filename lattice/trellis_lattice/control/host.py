@@ -13,6 +13,7 @@ __all__ = [
     "GET",
     "PING",
     "STOP",
+    "CallCount",
     "ComponentDescription",
     "HostInfo",
     "HostInventory",
@@ -66,6 +67,15 @@ class ProviderDescription(WireModel):
     """Why it cannot do all that its links ask for; v1 ignores it."""
 
 
+class CallCount(WireModel):
+    """How many calls from `source` to `target` this host made: in its own process, and over the lattice."""
+
+    source: str
+    target: str
+    local: Annotated[int, Field(ge=0)] = 0
+    lattice: Annotated[int, Field(ge=0)] = 0
+
+
 class HostInventory(WireModel):
     """Everything a host runs; also the data of a heartbeat event."""
 
@@ -80,6 +90,8 @@ class HostInventory(WireModel):
         Field(max_length=_MAX_WORKLOADS, validation_alias=AliasChoices("components", "actors")),
     ]
     providers: Annotated[tuple[ProviderDescription, ...], Field(max_length=_MAX_WORKLOADS)]
+    calls: Annotated[tuple[CallCount, ...], Field(max_length=_MAX_WORKLOADS)] | None = None
+    """Since the host started, the busiest pairs first; v1 ignores it, and heartbeats leave it out."""
 
 
 class StopHost(WireModel):
