@@ -9,7 +9,6 @@ the component is really over.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -238,19 +237,23 @@ def _outcome_of(running: Running, exchange: Exchange) -> BaseException | None:
     """How an invocation that is `done` ended; None: well."""
     try:
         running.outcome()
-    except ComponentExited as exited:
-        return None if exited.fields.get("status") == 0 and exchange.response is not None else exited
-    except Exception as failed:
-        return failed
+    except Exception as error:
+        return _failure(error, exchange)
     return None
+
+
+def _failure(error: Exception, exchange: Exchange) -> BaseException | None:
+    """What ended an invocation; None where it exited with success after its answer."""
+    exited = isinstance(error, ComponentExited) and error.fields.get("status") == 0
+    return None if exited and exchange.response is not None else error
 
 
 async def _drive(running: Running, exchange: Exchange, request: HttpRequest) -> None:
     """Runs in the owner's group, so an error is kept, not raised."""
     try:
-        with contextlib.suppress(Exception):
-            await running.result()
-        exchange.error = _outcome_of(running, exchange)
+        await running.result()
+    except Exception as error:
+        exchange.error = _failure(error, exchange)
     finally:
         await request.body.aclose()
 
