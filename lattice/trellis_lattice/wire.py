@@ -62,11 +62,17 @@ class WireModel(BaseModel):
 
     null_when_absent: ClassVar[frozenset[str]] = frozenset()
     """Keys that v1 sends as null instead of leaving them out."""
+    absent_when_empty: ClassVar[frozenset[str]] = frozenset()
+    """Keys that v1 does not know, and that are left out when they have nothing to say."""
 
     @model_serializer(mode="wrap")
     def _leave_out_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if value is not None or key in self.null_when_absent}
+        return {
+            key: value
+            for key, value in values.items()
+            if (value is not None or key in self.null_when_absent) and (value or key not in self.absent_when_empty)
+        }
 
     def to_json(self) -> bytes:
         return self.model_dump_json(by_alias=True).encode()

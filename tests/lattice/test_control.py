@@ -49,6 +49,7 @@ REQUESTS: list[tuple[Any, dict[str, Any]]] = [
         component.UPDATE,
         {"component_id": "app-echo", "new_component_ref": "ghcr.io/x/echo:2", "host_id": "NDX", "annotations": {}},
     ),
+    (component.PREPARE, {"component_ref": "ghcr.io/x/echo:1", "host_id": "NDX"}),
     (provider.AUCTION, {"provider_ref": "r", "provider_id": "app-http", "constraints": {}}),
     (
         provider.START,
@@ -179,6 +180,14 @@ def test_recorded_responses_survive_both_directions(operation: Any, golden: Any)
     response = operation.decode_response(json.dumps(envelope).encode())
     assert json.loads(operation.encode_response(response)) == envelope
     assert operation.encode_response(CtlResponse.ok(response.unwrap())) == operation.encode_response(response)
+
+
+def test_an_inventory_tells_what_is_prepared() -> None:
+    inventory = host.HostInventory(
+        host_id="N", friendly_name="x", labels={}, components=(), providers=(), prepared=("ghcr.io/x/echo:1",)
+    )
+    assert host.HostInventory.from_json(inventory.to_json()) == inventory
+    assert inventory.to_data()["prepared"] == ["ghcr.io/x/echo:1"]
 
 
 def test_defaults_of_requests() -> None:

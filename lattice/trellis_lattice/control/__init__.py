@@ -24,6 +24,7 @@ _ALL: tuple[ControlOperation[Any, Any], ...] = (
     component.AUCTION,
     component.SCALE,
     component.UPDATE,
+    component.PREPARE,
     provider.AUCTION,
     provider.START,
     provider.STOP,

@@ -1,4 +1,4 @@
-"""Components: auction, scale, update (lattice-protocol 1.5)."""
+"""Components: auction, scale, update (lattice-protocol 1.5); and prepare, which is ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from pydantic import Field
 from trellis_lattice.control.operation import Answerers, Argument, ControlOperation
 from trellis_lattice.wire import Annotations, ConfigNames, Count, Id, Labels, Ref, StringMap, WireModel
 
-__all__ = ["AUCTION", "SCALE", "UNBOUNDED", "UPDATE", "ComponentAuction", "ComponentBid", "Scale", "Update"]
+__all__ = [
+    "AUCTION",
+    "PREPARE",
+    "SCALE",
+    "UNBOUNDED",
+    "UPDATE",
+    "ComponentAuction",
+    "ComponentBid",
+    "Prepare",
+    "Scale",
+    "Update",
+]
 
 UNBOUNDED = 2**32 - 1
 """The count with which v1 clients mean: as many instances as are asked for."""
@@ -52,8 +63,16 @@ class Update(WireModel):
     annotations: Annotations | None = None
 
 
+class Prepare(WireModel):
+    """Fetch and compile an image that this host may have to run later. Acknowledged at once; v1 hosts refuse it."""
+
+    component_ref: Annotated[Ref, Field(min_length=1)]
+    host_id: str = ""
+
+
 AUCTION: ControlOperation[ComponentAuction, ComponentBid] = ControlOperation(
     "component", "auction", ComponentAuction, ComponentBid, answerers=Answerers.EVERY
 )
 SCALE: ControlOperation[Scale, None] = ControlOperation("component", "scale", Scale, None, Argument.HOST)
 UPDATE: ControlOperation[Update, None] = ControlOperation("component", "update", Update, None, Argument.HOST)
+PREPARE: ControlOperation[Prepare, None] = ControlOperation("component", "prepare", Prepare, None, Argument.HOST)

@@ -11,6 +11,7 @@ from trellis_lattice.wire import Annotations, Count, Labels, Ref, StringMap, Tex
 
 __all__ = [
     "GET",
+    "MAX_PREPARED",
     "PING",
     "STOP",
     "CallCount",
@@ -24,6 +25,8 @@ __all__ = [
 
 _Revision = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 _MAX_WORKLOADS = 65536
+MAX_PREPARED = 1024
+"""Images that a host tells it has ready."""
 
 
 class HostInfo(WireModel):
@@ -79,6 +82,8 @@ class CallCount(WireModel):
 class HostInventory(WireModel):
     """Everything a host runs; also the data of a heartbeat event."""
 
+    absent_when_empty: ClassVar[frozenset[str]] = frozenset({"prepared"})
+
     host_id: str
     friendly_name: Text
     version: str = ""
@@ -92,6 +97,8 @@ class HostInventory(WireModel):
     providers: Annotated[tuple[ProviderDescription, ...], Field(max_length=_MAX_WORKLOADS)]
     calls: Annotated[tuple[CallCount, ...], Field(max_length=_MAX_WORKLOADS)] | None = None
     """Since the host started, the busiest pairs first; v1 ignores it, and heartbeats leave it out."""
+    prepared: Annotated[tuple[Ref, ...], Field(max_length=MAX_PREPARED)] = ()
+    """Images that are fetched and compiled here beforehand; v1 ignores it."""
 
 
 class StopHost(WireModel):
