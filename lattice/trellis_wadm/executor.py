@@ -13,6 +13,7 @@ from trellis_wadm.planner.commands import (
     Command,
     DeleteConfig,
     DeleteLink,
+    PrepareComponent,
     PutConfig,
     PutLink,
     ScaleComponent,
@@ -105,5 +106,7 @@ class Executor:
                     allow_update=command.allow_update,
                     timeout=_TIMEOUT,
                 )
+            case PrepareComponent(host, image):
+                await client.prepare_component(host, image, timeout=_TIMEOUT)
             case _:
                 assert_never(command)

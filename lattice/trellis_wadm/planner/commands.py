@@ -13,6 +13,7 @@ __all__ = [
     "Command",
     "DeleteConfig",
     "DeleteLink",
+    "PrepareComponent",
     "PutConfig",
     "PutLink",
     "ScaleComponent",
@@ -86,10 +87,20 @@ class ScaleComponent:
     config: tuple[str, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, str] = field(default_factory=dict)
-    allow_update: bool = True
+    allow_update: bool = False
 
 
-Command = PutConfig | DeleteConfig | PutLink | DeleteLink | StartProvider | StopProvider | ScaleComponent
+@dataclass(frozen=True, slots=True)
+class PrepareComponent:
+    """Have a host fetch and compile an image that it may have to run soon. Nothing is started."""
+
+    host: str
+    image: str
+
+
+Command = (
+    PutConfig | DeleteConfig | PutLink | DeleteLink | StartProvider | StopProvider | ScaleComponent | PrepareComponent
+)
 
 
 def command_key(command: Command) -> str:
@@ -108,12 +119,15 @@ def command_key(command: Command) -> str:
             return f"stop/{command.host}/{command.id}"
         case ScaleComponent():
             return f"component/{command.host}/{command.id}"
+        case PrepareComponent(host, image):
+            return f"prepare/{host}/{image}"
     assert_never(command)
 
 
 def command_host(command: Command) -> str | None:
     """The host that carries a command out; None where any host may."""
-    return command.host if isinstance(command, StartProvider | StopProvider | ScaleComponent) else None
+    on_host = isinstance(command, StartProvider | StopProvider | ScaleComponent | PrepareComponent)
+    return command.host if on_host else None
 
 
 def describe(command: Command) -> str:
@@ -139,6 +153,8 @@ def describe(command: Command) -> str:
         case ScaleComponent():
             plural = "" if command.count == 1 else "s"
             return f"run component {command.id} on {short(command.host)} with up to {command.count} instance{plural}"
+        case PrepareComponent(host, image):
+            return f"prepare {image} on {short(host)}"
     assert_never(command)
 
 

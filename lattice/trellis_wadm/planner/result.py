@@ -45,6 +45,8 @@ class Stage(StrEnum):
     STOP = "stop"
     UNLINK = "unlink"
     FORGET = "forget"
+    PREPARE = "prepare"
+    """Work ahead: nothing waits for it."""
 
 
 @dataclass(frozen=True, slots=True)

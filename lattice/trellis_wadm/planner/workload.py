@@ -60,7 +60,7 @@ def _component(
         return [], [stop_component(host, running, scaler)] if running else [], False
     annotations = {**scaler.annotations, naming.SPREAD_ANNOTATION: spread_annotation(parts)}
     command = ScaleComponent(
-        host.id, scaler.workload, scaler.image, count, scaler.config, annotations, dict(scaler.limits)
+        host.id, scaler.workload, scaler.image, count, scaler.config, annotations, dict(scaler.limits), True
     )
     if running is not None and _is_as_asked(running, command):
         return [], [], False

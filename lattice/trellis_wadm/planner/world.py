@@ -53,7 +53,8 @@ class Host:
     """A host as last heard of.
 
     `live` is False once its beats stopped, `known` is False before its inventory was read. `cordoned` takes no
-    new work; `draining` gives its work away. `since` is when that state began.
+    new work; `draining` gives its work away. `since` is when that state began. `load` and `memory` (0 to 1, of the
+    processor and of the memory it may use) are what it said last; `prepared` are images it has compiled already.
     """
 
     id: str
@@ -66,6 +67,9 @@ class Host:
     cordoned: bool = False
     draining: bool = False
     since: float = 0.0
+    load: float = 0.0
+    memory: float = 0.0
+    prepared: frozenset[str] = frozenset()
 
     @property
     def workloads(self) -> int:
