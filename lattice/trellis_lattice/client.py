@@ -31,7 +31,7 @@ from trellis_lattice.control import (
     provider,
 )
 from trellis_lattice.control import registry as registries
-from trellis_lattice.control.component import ComponentAuction, ComponentBid, Scale, Update
+from trellis_lattice.control.component import ComponentAuction, ComponentBid, Prepare, Scale, Update
 from trellis_lattice.control.host import HostInfo, HostInventory, StopHost
 from trellis_lattice.control.label import Label, LabelKey
 from trellis_lattice.control.provider import ProviderAuction, ProviderBid, StartProvider, StopProvider
@@ -213,6 +213,15 @@ class LatticeClient:
         return await self._command(
             component.UPDATE, Update(component_id=id, new_component_ref=new_ref, host_id=host_id), host_id, timeout
         )
+
+    async def prepare_component(self, host_id: str, image: str, *, timeout: float = TIMEOUT) -> str:
+        """Asks a host of ours to fetch and compile an image that it may have to run later.
+
+        Acknowledged at once, done in the background; `HostInventory.prepared` lists what is ready. A v1 host
+        does not know it and raises.
+        """
+        request = Prepare(component_ref=image, host_id=host_id)
+        return await self._command(component.PREPARE, request, host_id, timeout)
 
     # Providers
 
