@@ -19,7 +19,9 @@ from typing import Any, Protocol
 
 from trellis_host.control import register_all
 from trellis_host.engine import Engine, EngineSettings
+from trellis_host.memory import MemoryGauge
 from trellis_host.runtime.background import Background
+from trellis_host.runtime.engines import EngineLike
 from trellis_host.runtime.health import watch_health
 from trellis_host.runtime.launch import Launcher
 from trellis_host.runtime.providers import HostServices
@@ -80,8 +82,8 @@ class HostService(Protocol):
 class Host:
     """One host. `run` is its whole life.
 
-    `listeners` gives its providers their sockets; `services` run beside it; `boot` tells this process from
-    earlier ones of the same host id (milliseconds since 1970).
+    `listeners` gives its providers their sockets; `services` run beside it; `make_engine` makes what runs its
+    components; `boot` tells this process from earlier ones of the same host id (milliseconds since 1970).
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Host:
         listeners: Listeners | None = None,
         services: Sequence[HostService] = (),
         find_provider: Callable[[str], type[Provider]] = find_provider,
+        make_engine: Callable[[EngineSettings], EngineLike] = Engine,
         clock: Callable[[], float] = time.monotonic,
         boot: int | None = None,
     ) -> None:
@@ -101,6 +104,7 @@ class Host:
         self._listeners = listeners or BoundListeners()
         self._services = services
         self._find_provider = find_provider
+        self._make_engine = make_engine
         self._clock = clock
         self._started = clock()
         self._boot = boot if boot is not None else time.time_ns() // 1_000_000
@@ -111,6 +115,7 @@ class Host:
         self._accepting = True
         self._answers = Tasks()
         self._told_problems: dict[str, str] = {}
+        self._memory = MemoryGauge(clock)
 
     @property
     def shared(self) -> SharedState:
@@ -138,7 +143,9 @@ class Host:
             life.push_async_callback(connection.aclose)
             tracing = start_tracing(self.state.host_id)
             life.push_async_callback(tracing.aclose)
-            engine = Engine(EngineSettings(max_in_flight=settings.max_in_flight, cache_dir=settings.cache_dir))
+            engine = self._make_engine(
+                EngineSettings(max_in_flight=settings.max_in_flight, cache_dir=settings.cache_dir)
+            )
             life.push_async_callback(engine.aclose)
             self._shared = await SharedState.open(connection, settings.lattice, deadline=self._within(10))
             life.push_async_callback(self._shared.aclose)
@@ -146,7 +153,7 @@ class Host:
             await self._work(connection, tracing, engine, tasks, life)
 
     async def _work(
-        self, connection: Connection, tracing: Tracing, engine: Engine, tasks: Background, life: AsyncExitStack
+        self, connection: Connection, tracing: Tracing, engine: EngineLike, tasks: Background, life: AsyncExitStack
     ) -> None:
         """What is made here ends with `life`, in reverse order: that is how the host leaves."""
         settings, host_id = self.settings, self.state.host_id
@@ -190,7 +197,9 @@ class Host:
         for task in beside:
             task.cancel()
 
-    def _make_workloads(self, connection: Connection, tracing: Tracing, engine: Engine, tasks: Background) -> Workloads:
+    def _make_workloads(
+        self, connection: Connection, tracing: Tracing, engine: EngineLike, tasks: Background
+    ) -> Workloads:
         router = self._router = Router(self._invoker, tracing)
         launcher = Launcher(
             engine,
@@ -259,12 +268,13 @@ class Host:
         self._changed()
         self._heartbeat_due.set()
 
-    def _status(self, engine: Engine) -> HostStatus:
+    def _status(self, engine: EngineLike) -> HostStatus:
         if self._problems() != self._told_problems:
             self._told_problems = self._problems()
             self.state.provider_changed()
         stats = engine.stats()
-        return HostStatus(self.state.revision, stats.in_flight / stats.max_in_flight, not self._accepting)
+        load = stats.in_flight / stats.max_in_flight
+        return HostStatus(self.state.revision, load, not self._accepting, self._memory())
 
     def _on_member(self, change: Change) -> None:
         """A host that died takes the calls it executed with it; their callers learn of it now."""

@@ -128,6 +128,7 @@ def check_beat(block: Block) -> None:
         float(block["load"]),
         draining="draining" in flags,
         leaving="leaving" in flags,
+        memory=float(block.get("mem", "0")),
     )
     assert beat.encode() == block["payload"].encode()
     assert Beat.decode(block["payload"].encode()) == beat

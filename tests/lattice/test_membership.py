@@ -19,12 +19,12 @@ K = ChangeKind
 INT = st.integers(0, 2**63 - 1)
 
 
-@given(INT, INT, INT, st.floats(0, 1), st.booleans(), st.booleans())
+@given(INT, INT, INT, st.floats(0, 1), st.booleans(), st.booleans(), st.floats(0, 1))
 def test_beats_survive_the_wire_and_are_short(
-    boot: int, sequence: int, revision: int, load: float, draining: bool, leaving: bool
+    boot: int, sequence: int, revision: int, load: float, draining: bool, leaving: bool, memory: float
 ) -> None:
     host = HostKey.from_bytes(bytes(32)).id
-    beat = Beat(host, boot, sequence, revision, round(load, 2), draining, leaving)
+    beat = Beat(host, boot, sequence, revision, round(load, 2), draining, leaving, round(memory, 2))
     assert Beat.decode(beat.encode()) == beat
     assert len(beat.encode()) < 200
 
@@ -45,6 +45,7 @@ def test_no_payload_breaks_the_decoder(payload: bytes) -> None:
         b'{"host":"N","boot":true,"seq":1}',
         b'{"host":"N","boot":1,"seq":-1}',
         b'{"host":"N","boot":1,"seq":1,"load":2}',
+        b'{"host":"N","boot":1,"seq":1,"mem":"much"}',
         b'{"host":"N","boot":1,"seq":1,"flags":1}',
         b'{"host":"N","boot":1,"seq":1,"x":"' + b"x" * 500 + b'"}',
     ],

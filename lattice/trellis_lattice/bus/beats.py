@@ -29,6 +29,7 @@ class HostStatus:
     revision: int = 0
     load: float = 0.0
     draining: bool = False
+    memory: float = 0.0
 
 
 class BeatPublisher:
@@ -91,7 +92,14 @@ class BeatPublisher:
             status = HostStatus()
         self._sequence += 1
         beat = Beat(
-            self._host_id, self._boot, self._sequence, status.revision, status.load, status.draining, leaving=leaving
+            self._host_id,
+            self._boot,
+            self._sequence,
+            status.revision,
+            status.load,
+            status.draining,
+            leaving,
+            status.memory,
         )
         try:
             await self._connection.publish(self._subject, beat.encode())

@@ -35,6 +35,8 @@ class Beat:
     draining: bool = False
     leaving: bool = False
     """The last beat: the process ends."""
+    memory: float = 0.0
+    """Share (0 to 1) of the memory available to the host that is in use; 0: it does not say."""
 
     def encode(self) -> bytes:
         """JSON of less than 200 bytes for a host id of up to 64 characters."""
@@ -43,8 +45,10 @@ class Beat:
             "boot": self.boot,
             "seq": self.sequence,
             "rev": self.revision,
-            "load": round(min(max(self.load, 0.0), 1.0), 2),
+            "load": _rounded(self.load),
         }
+        if memory := _rounded(self.memory):
+            wire["mem"] = memory
         flags = [name for name, on in (("draining", self.draining), ("leaving", self.leaving)) if on]
         if flags:
             wire["flags"] = flags
@@ -59,21 +63,30 @@ class Beat:
             return None
         if not isinstance(wire, Mapping):
             return None
-        host, load, flags = wire.get("host"), wire.get("load", 0.0), wire.get("flags", [])
+        host, flags = wire.get("host"), wire.get("flags", [])
+        load, memory = _share(wire.get("load", 0.0)), _share(wire.get("mem", 0.0))
         boot, sequence, revision = (
             _number(wire.get(key, 0 if key == "rev" else None)) for key in ("boot", "seq", "rev")
         )
         if not isinstance(host, str) or not host or not isinstance(flags, list):
             return None
-        if boot is None or sequence is None or revision is None:
+        if boot is None or sequence is None or revision is None or load is None or memory is None:
             return None
-        if isinstance(load, bool) or not isinstance(load, int | float) or not 0 <= load <= 1:
-            return None
-        return cls(host, boot, sequence, revision, float(load), "draining" in flags, "leaving" in flags)
+        return cls(host, boot, sequence, revision, load, "draining" in flags, "leaving" in flags, memory)
 
 
 def _number(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < 2**63 else None
+
+
+def _share(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        return None
+    return float(value)
+
+
+def _rounded(share: float) -> float:
+    return round(min(max(share, 0.0), 1.0), 2)
 
 
 class ChangeKind(Enum):
