@@ -22,6 +22,7 @@ NAMES = (
     "component_call",
     "waiting",
     "restart",
+    "idle_traffic",
     "demo",
 )
 OUTPUT = Path(__file__).with_name("results.json")
