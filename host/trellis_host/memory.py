@@ -67,7 +67,7 @@ def _groups(root: Path) -> list[tuple[Path, tuple[str, str, str]]]:
     """The folders of this process's control groups, from the innermost to the root of what can be seen."""
     found: list[tuple[Path, tuple[str, str, str]]] = []
     for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if not controllers:
             top, names = root / "sys/fs/cgroup", _V2
         elif "memory" in controllers.split(","):
