@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from trellis_host.engine import Component, Export, LinkedComponent, Running
 from trellis_host.engine.api import Limits
+from trellis_host.runtime.engines import ComponentLike, ExportLike, LinkedLike, RunningLike
 from trellis_host.runtime.imports import InvocationContext
 from trellis_host.runtime.sessions import Sessions, hands_out_or_takes_resources
 from trellis_host.runtime.slots import Slots
@@ -35,8 +35,8 @@ class RunningComponent:
     def __init__(
         self,
         spec: ComponentSpec,
-        component: Component,
-        linked: LinkedComponent,
+        component: ComponentLike,
+        linked: LinkedLike,
         settings: WasiSettings,
         *,
         limits: Limits,
@@ -49,9 +49,9 @@ class RunningComponent:
         self._settings = settings
         self._limits = limits
         self._timeout = timeout
-        self._exports: dict[tuple[str, str], tuple[Export, FuncType]] = {}
+        self._exports: dict[tuple[str, str], tuple[ExportLike, FuncType]] = {}
         self._sessions = Sessions(linked, limits, self.slots, lambda until: InvocationContext(settings, until))
-        self._in_session: set[Export] = set()
+        self._in_session: set[ExportLike] = set()
 
     @property
     def has_capacity(self) -> bool:
@@ -122,13 +122,13 @@ class RunningComponent:
     def _deadline(self, call: Call) -> float:
         return min(call.deadline, asyncio.get_running_loop().time() + self._timeout)
 
-    def _find(self, interface: str, function: str) -> tuple[Export, FuncType]:
+    def _find(self, interface: str, function: str) -> tuple[ExportLike, FuncType]:
         found = self._exports.get((interface, function))
         if found is None:
             found = self._exports[interface, function] = self._look_up(interface, function)
         return found
 
-    def _look_up(self, interface: str, function: str) -> tuple[Export, FuncType]:
+    def _look_up(self, interface: str, function: str) -> tuple[ExportLike, FuncType]:
         export = self._linked.export(interface, function)
         if export.interface.partition("@")[0] == INCOMING_HANDLER:
             return export, HANDLE_TYPE
@@ -142,7 +142,7 @@ class _Rest:
 
     __slots__ = ("_context", "_running", "_slots")
 
-    def __init__(self, running: Running, context: InvocationContext, slots: Slots) -> None:
+    def __init__(self, running: RunningLike, context: InvocationContext, slots: Slots) -> None:
         self._running = running
         self._context = context
         self._slots = slots

@@ -11,8 +11,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from trellis_host.engine import Component, Engine, HostInterface, HostResource, ImportResolver, LoadProgress
+from trellis_host.engine.api import HostInterface, HostResource, ImportResolver, LoadProgress
 from trellis_host.runtime.components import RunningComponent
+from trellis_host.runtime.engines import ComponentLike, EngineLike
 from trellis_host.runtime.images import fetch_image
 from trellis_host.runtime.imports import linked_interface
 from trellis_host.runtime.link_names import LATTICE, link_names_interface
@@ -44,7 +45,7 @@ class Launcher:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineLike,
         shared: SharedState,
         invoker: Invoker,
         *,
@@ -107,7 +108,7 @@ class Launcher:
 
         return resolve
 
-    async def _check_links(self, spec: ComponentSpec, component: Component, deadline: float) -> None:
+    async def _check_links(self, spec: ComponentSpec, component: ComponentLike, deadline: float) -> None:
         needed = [name for name in component.imports if name and self._needs_link(name, component.imports[name])]
         if not needed:
             return

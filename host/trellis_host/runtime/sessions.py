@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trellis_host.engine import ComponentResource, Export, Limits, LinkedComponent, Sandbox
+from trellis_host.engine import ComponentResource, Limits
+from trellis_host.runtime.engines import ExportLike, LinkedLike, SandboxLike
 from trellis_host.runtime.imports import InvocationContext
 from trellis_host.runtime.slots import Slots
 from trellis_lattice.errors import Unavailable
@@ -29,7 +30,7 @@ def hands_out_or_takes_resources(type: FuncType) -> bool:
 class _Session:
     __slots__ = ("context", "sandbox", "turn")
 
-    def __init__(self, sandbox: Sandbox, context: InvocationContext) -> None:
+    def __init__(self, sandbox: SandboxLike, context: InvocationContext) -> None:
         self.sandbox = sandbox
         self.context = context
         self.turn = asyncio.Lock()
@@ -39,18 +40,18 @@ class Sessions:
     """The sessions of one component."""
 
     def __init__(
-        self, linked: LinkedComponent, limits: Limits, slots: Slots, new_context: Callable[[float], InvocationContext]
+        self, linked: LinkedLike, limits: Limits, slots: Slots, new_context: Callable[[float], InvocationContext]
     ) -> None:
         self._linked = linked
         self._limits = limits
         self._slots = slots
         self._new_context = new_context
-        self._open: dict[Sandbox, _Session] = {}
+        self._open: dict[object, _Session] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    async def serve(self, call: Call, export: Export, deadline: float) -> Any:
+    async def serve(self, call: Call, export: ExportLike, deadline: float) -> Any:
         """One call: in the session that its resources belong to, or in a new one."""
         session = self._session_of(call.args) or await self._begin(deadline, call.deadline)
         async with session.turn:
@@ -76,14 +77,14 @@ class Sessions:
     def _session_of(self, args: Sequence[Any]) -> _Session | None:
         for arg in args:
             if isinstance(arg, ComponentResource):
-                session = self._open.get(arg.space) if arg.space is not None else None  # type: ignore[call-overload]
+                session = self._open.get(arg.space) if arg.space is not None else None
                 if session is None:
                     raise Unavailable(
                         f"The instance of component {self._linked.name!r} that held {arg!r} is gone.",
                         remedy="Make the resource again.",
                         reason="owner-gone",
                     )
-                return session  # type: ignore[no-any-return]
+                return session
         return None
 
     async def _begin(self, deadline: float, patience: float) -> _Session:
