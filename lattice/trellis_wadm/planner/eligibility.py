@@ -14,8 +14,8 @@ __all__ = ["Candidates", "candidates", "judge_host"]
 def judge_host(host: Host, requirements: Mapping[str, str]) -> HostVerdict:
     """Whether a host may take new work that has these requirements."""
 
-    def rejected(code: str, reason: str) -> HostVerdict:
-        return HostVerdict(host.id, False, code, reason)
+    def rejected(code: str, reason: str, rule: str = "") -> HostVerdict:
+        return HostVerdict(host.id, False, code, reason, rule)
 
     if not host.live:
         return rejected("silent", "no sign of life")
@@ -24,9 +24,9 @@ def judge_host(host: Host, requirements: Mapping[str, str]) -> HostVerdict:
     for key, wanted in sorted(requirements.items()):
         given = host.labels.get(key)
         if given is None:
-            return rejected("label", f"it has no label {key}, but {key}={wanted} is required")
+            return rejected("label", f"it has no label {key}, but {key}={wanted} is required", f"{key}={wanted}")
         if given != wanted:
-            return rejected("label", f"its label is {key}={given}, but {key}={wanted} is required")
+            return rejected("label", f"its label is {key}={given}, but {key}={wanted} is required", f"{key}={wanted}")
     if host.draining:
         return rejected("draining", "it is draining")
     if host.cordoned:

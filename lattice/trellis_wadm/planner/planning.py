@@ -173,8 +173,10 @@ class _Pass:
                 self._wake.append(verdict.until)
                 tail = f": {verdict.error}" if verdict.error else _while_waiting(step.command)
                 reason = "in-progress" if verdict.error is None else "backing-off"
-                condition = Condition(reason, f"{_capitalized(what)}: {verdict.reason}{tail}", host, verdict.since)
-                self._note(scaler, [condition])
+                # What goes on needs no other attempt before it has failed.
+                until = verdict.until if reason == "backing-off" else None
+                message = f"{_capitalized(what)}: {verdict.reason}{tail}"
+                self._note(scaler, [Condition(reason, message, host, verdict.since, until=until)])
             elif isinstance(verdict, backoff.Failed):
                 message = f"Failed to {what}: {verdict.reason}"
                 self._note(scaler, [Condition("failed", message, host, verdict.since, fatal=True)])

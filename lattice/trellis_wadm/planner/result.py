@@ -67,12 +67,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class HostVerdict:
-    """Whether a host may take a workload, and why not: `code` for machines, `reason` for people."""
+    """Whether a host may take a workload, and why not: `code` for machines, `reason` for people.
+
+    `rule` is what it fails, as the manifest says it: `zone=eu` for a label; empty where nothing was asked for.
+    """
 
     host: str
     accepted: bool
     code: str = "accepted"
     reason: str = ""
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,8 @@ class Condition:
     since: float = 0.0
     fatal: bool = False
     """Nothing will be done about it before somebody changes something."""
+    until: float | None = None
+    """When it is tried again; None if that is not known."""
 
     def to_json(self) -> dict[str, Any]:
         return {"reason": self.reason, "message": self.message, "host": self.host, "since": self.since}
