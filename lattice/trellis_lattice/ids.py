@@ -6,12 +6,11 @@ key starts with `N` (56 characters), its seed with `SN` (58).
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from trellis_lattice.errors import Conflict, NotFound, RequestInvalid
+from trellis_lattice.nkeys import decode, encode
 
 __all__ = [
     "HostKey",
@@ -30,34 +29,14 @@ _SERVER = 13 << 3
 SHORT_LENGTH = 8
 
 
-def _crc16(data: bytes) -> int:
-    """CRC-16/XMODEM, as nkeys use it."""
-    return binascii.crc_hqx(data, 0)
-
-
-def _encode(raw: bytes) -> str:
-    return base64.b32encode(raw + _crc16(raw).to_bytes(2, "little")).rstrip(b"=").decode("ascii")
-
-
-def _decode(text: str, what: str) -> bytes:
-    """The bytes without their checksum. The text itself is never part of the error: it may be a secret."""
-    try:
-        raw = base64.b32decode(text + "=" * (-len(text) % 8))
-    except (binascii.Error, ValueError) as error:
-        raise RequestInvalid(f"This is not {what}: it is not base32.") from error
-    if len(raw) < 4 or _crc16(raw[:-2]).to_bytes(2, "little") != raw[-2:] or _encode(raw[:-2]) != text:
-        raise RequestInvalid(f"This is not {what}: its checksum is wrong.", remedy="Was it copied completely?")
-    return raw[:-2]
-
-
 def encode_public_key(key: bytes) -> str:
     """`N…`, 56 characters, from a 32-byte ed25519 public key."""
-    return _encode(bytes([_SERVER]) + _sized(key))
+    return encode(bytes([_SERVER]) + _sized(key))
 
 
 def decode_public_key(text: str) -> bytes:
     """The 32 bytes of a server's public key. Raises `RequestInvalid`."""
-    raw = _decode(text, "the id of a host")
+    raw = decode(text, "the id of a host")
     if raw[0] != _SERVER or len(raw) != 33:
         raise RequestInvalid("This is not the id of a host.", remedy="A host's id starts with N and has 56 characters.")
     return raw[1:]
@@ -65,12 +44,12 @@ def decode_public_key(text: str) -> bytes:
 
 def encode_seed(seed: bytes) -> str:
     """`SN…`, 58 characters, from 32 bytes."""
-    return _encode(bytes([_SEED | _SERVER >> 5, (_SERVER & 31) << 3]) + _sized(seed))
+    return encode(bytes([_SEED | _SERVER >> 5, (_SERVER & 31) << 3]) + _sized(seed))
 
 
 def decode_seed(text: str) -> bytes:
     """The 32 bytes of a server's seed. Raises `RequestInvalid`, never showing the seed."""
-    raw = _decode(text, "the seed of a host")
+    raw = decode(text, "the seed of a host")
     if raw[:2] != bytes([_SEED | _SERVER >> 5, (_SERVER & 31) << 3]) or len(raw) != 34:
         raise RequestInvalid(
             "This is not the seed of a host.", remedy="A host's seed starts with SN and has 58 characters."
