@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from trellis_host.control import register_all
 from trellis_host.engine import Engine, EngineSettings
 from trellis_host.memory import MemoryGauge
+from trellis_host.reports import link_reports
 from trellis_host.runtime.background import Background
 from trellis_host.runtime.engines import EngineLike
 from trellis_host.runtime.health import watch_health
@@ -365,7 +366,7 @@ class Host:
         return {id: "; ".join(dict.fromkeys(links.values())) for id, links in refused.items() if links}
 
     def inventory(self, *, calls: bool = False) -> HostInventory:
-        """What this host runs; with `calls` also which way its calls went."""
+        """What this host runs; with `calls` also which way its calls went, and how the links of its providers are."""
         uptime, problems = int(self._clock() - self._started), self._problems()
         return HostInventory(
             host_id=self.state.host_id,
@@ -381,6 +382,7 @@ class Host:
                     annotations=dict(each.annotations),
                     max_instances=each.max_instances,
                     limits=dict(each.limits) if each.limits is not None else None,
+                    config=each.config,
                 )
                 for each in self.state.components
             ),
@@ -390,6 +392,7 @@ class Host:
                     image_ref=each.image,
                     annotations=dict(each.annotations),
                     problem=problems.get(each.id),
+                    config=each.config,
                 )
                 for each in self.state.providers
             ),
@@ -399,4 +402,5 @@ class Host:
             )
             if calls
             else None,
+            links=link_reports(self._workloads.providers) if calls else (),
         )

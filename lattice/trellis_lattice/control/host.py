@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import AliasChoices, Field
 
 from trellis_lattice.control.operation import Answerers, Argument, ControlOperation
-from trellis_lattice.wire import Annotations, Count, Labels, Ref, StringMap, Text, WireModel
+from trellis_lattice.wire import Annotations, ConfigNames, Count, Labels, Ref, StringMap, Text, WireModel
 
 __all__ = [
     "GET",
@@ -18,6 +18,7 @@ __all__ = [
     "ComponentDescription",
     "HostInfo",
     "HostInventory",
+    "LinkReport",
     "ProviderDescription",
     "StopHost",
     "uptime_human",
@@ -48,6 +49,7 @@ class ComponentDescription(WireModel):
     """A component that a host runs."""
 
     null_when_absent: ClassVar[frozenset[str]] = frozenset({"limits"})
+    absent_when_empty: ClassVar[frozenset[str]] = frozenset({"config"})
 
     id: str
     image_ref: Ref
@@ -56,10 +58,14 @@ class ComponentDescription(WireModel):
     revision: _Revision = 0
     max_instances: Count
     limits: StringMap | None = None
+    config: ConfigNames = ()
+    """The configs it was started with; v1 ignores it."""
 
 
 class ProviderDescription(WireModel):
     """A provider that a host runs."""
+
+    absent_when_empty: ClassVar[frozenset[str]] = frozenset({"config"})
 
     id: str
     image_ref: Ref = ""
@@ -68,6 +74,20 @@ class ProviderDescription(WireModel):
     revision: _Revision = 0
     problem: Text | None = None
     """Why it cannot do all that its links ask for; v1 ignores it."""
+    config: ConfigNames = ()
+    """The configs it was started with; v1 ignores it."""
+
+
+class LinkReport(WireModel):
+    """What the provider at one end of a link makes of it. `problem`: why it refuses the link, None if it has it."""
+
+    provider_id: str
+    source_id: str
+    target: str
+    name: str
+    wit_namespace: str
+    wit_package: str
+    problem: Text | None = None
 
 
 class CallCount(WireModel):
@@ -82,7 +102,7 @@ class CallCount(WireModel):
 class HostInventory(WireModel):
     """Everything a host runs; also the data of a heartbeat event."""
 
-    absent_when_empty: ClassVar[frozenset[str]] = frozenset({"prepared"})
+    absent_when_empty: ClassVar[frozenset[str]] = frozenset({"links", "prepared"})
 
     host_id: str
     friendly_name: Text
@@ -97,6 +117,8 @@ class HostInventory(WireModel):
     providers: Annotated[tuple[ProviderDescription, ...], Field(max_length=_MAX_WORKLOADS)]
     calls: Annotated[tuple[CallCount, ...], Field(max_length=_MAX_WORKLOADS)] | None = None
     """Since the host started, the busiest pairs first; v1 ignores it, and heartbeats leave it out."""
+    links: Annotated[tuple[LinkReport, ...], Field(max_length=_MAX_WORKLOADS)] = ()
+    """Links that providers here have or refuse; v1 ignores it, and heartbeats leave it out."""
     prepared: Annotated[tuple[Ref, ...], Field(max_length=MAX_PREPARED)] = ()
     """Images that are fetched and compiled here beforehand; v1 ignores it."""
 
