@@ -1,4 +1,4 @@
-"""Labels of hosts, as given on the command line."""
+"""Key-value pairs, as given on the command line: labels of hosts, annotations, configuration."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ from collections.abc import Iterable
 
 from trellis_lattice.errors import RequestInvalid
 
-__all__ = ["parse_labels"]
+__all__ = ["parse_labels", "parse_pairs"]
 
 _RESERVED = "hostcore."
 
 
 def parse_labels(texts: Iterable[str]) -> dict[str, str]:
     """`zone=a` (also `zone=a,disk=ssd`) as a mapping. Raises `RequestInvalid` naming what is wrong."""
-    labels: dict[str, str] = {}
-    for part in (part for text in texts for part in text.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip():
-            raise RequestInvalid(f"{part[:80]!r} is not a label.", remedy="Write it as KEY=VALUE, e.g. --label zone=a.")
-        if key.strip().lower().startswith(_RESERVED):
+    labels = parse_pairs((part for text in texts for part in text.split(",")), "label")
+    for key in labels:
+        if key.lower().startswith(_RESERVED):
             raise RequestInvalid(
-                f"The label {key.strip()!r} cannot be set: hosts say {_RESERVED}* themselves.",
-                remedy="Choose another key.",
+                f"The label {key!r} cannot be set: hosts say {_RESERVED}* themselves.", remedy="Choose another key."
             )
-        labels[key.strip()] = value.strip()
     return labels
+
+
+def parse_pairs(texts: Iterable[str], what: str) -> dict[str, str]:
+    """`KEY=VALUE` each, as a mapping; a value may hold anything. Raises `RequestInvalid`."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            article = "an" if what[0] in "aeiou" else "a"
+            raise RequestInvalid(
+                f"{text[:80]!r} is not {article} {what}.", remedy="Write it as KEY=VALUE, e.g. zone=a."
+            )
+        pairs[key.strip()] = value.strip() if what == "label" else value
+    return pairs

@@ -68,11 +68,15 @@ class Lattice:
     async def hosts(self) -> list[HostInfo]:
         return await self.client.hosts(timeout=self.timeout)
 
+    async def find_host(self, text: str) -> HostInfo:
+        """The host that an id, the beginning of one, or a friendly name means. Raises `NotFound`, `Conflict`."""
+        return await self.client.find_host(text, timeout=self.timeout)
+
     async def inventories(self, host: str | None = None) -> list[HostInventory]:
         """Of all hosts, or of the one that `host` means."""
         if host is None:
             return await self.client.inventories(timeout=self.timeout)
-        found = await self.client.find_host(host, timeout=self.timeout)
+        found = await self.find_host(host)
         return [await self.client.inventory(found.id, timeout=self.timeout)]
 
     async def links(self) -> list[Link]:

@@ -12,7 +12,7 @@ import typer
 
 from trellis_cli.command import common_options, group, remember
 from trellis_cli.commands import app as application
-from trellis_cli.commands import call, get, host, inspect_file, trace, up, version
+from trellis_cli.commands import call, get, host, inspect_file, scale, start, stop, trace, up, update, version
 from trellis_cli.exits import ExitCode
 from trellis_cli.output import Format
 from trellis_cli.terminal import Terminal
@@ -25,6 +25,13 @@ _ABOUT = (
     "Start a lattice with `trellis up`, deploy an application with `trellis app deploy wadm.yaml`, look around with "
     "`trellis get`. Exit codes and the environment are described in docs/cli.md."
 )
+_BY_HAND: tuple[tuple[str, str, Any], ...] = (
+    ("start", "Start a component or a provider, without a manifest.", start),
+    ("stop", "Stop a component, a provider or a host.", stop),
+    ("scale", "Say how many invocations of a component a host may run.", scale),
+    ("update", "Replace the image of a component.", update),
+)
+"""Nouns below a verb: what is done without a manifest."""
 
 
 def build() -> typer.Typer:
@@ -50,6 +57,10 @@ def build() -> typer.Typer:
     application.register(app_group)
     root.add_typer(app_group, name="app", rich_help_panel="Applications")
     root.add_typer(app_group, name="apps", hidden=True)
+    for name, help, noun in _BY_HAND:
+        by_hand = group(help)
+        noun.register(by_hand)
+        root.add_typer(by_hand, name=name, rich_help_panel="By hand")
     call.register(root)
     trace.register(root)
     inspect_file.register(root)

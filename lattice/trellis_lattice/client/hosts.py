@@ -10,6 +10,7 @@ from trellis_lattice.control import host, label
 from trellis_lattice.control.host import HostInfo, HostInventory, StopHost
 from trellis_lattice.control.label import Label, LabelKey
 from trellis_lattice.errors import DeadlineExceeded, PeerMisbehaved, Unavailable
+from trellis_lattice.events import HostStopped, LatticeEvent
 from trellis_lattice.ids import match, short
 
 __all__ = ["Hosts"]
@@ -63,10 +64,25 @@ class Hosts(Asking):
                 raise answer
         return inventories
 
-    async def stop_host(self, host_id: str, *, grace: float | None = None, timeout: float = TIMEOUT) -> str:
-        """Asks a host to stop, giving it `grace` seconds to finish what is under way."""
+    async def stop_host(
+        self, host_id: str, *, grace: float | None = None, timeout: float = TIMEOUT, wait: float | None = None
+    ) -> str:
+        """Asks a host to stop, giving it `grace` seconds to finish what is under way.
+
+        With `wait` (seconds) it returns when the host has said goodbye.
+        """
         request = StopHost(host_id=host_id, timeout=None if grace is None else round(grace * 1000))
-        return await self._command(host.STOP, request, host_id, timeout)
+        if wait is None:
+            return await self._command(host.STOP, request, host_id, timeout)
+
+        def outcome(event: LatticeEvent) -> HostStopped | None:
+            data = event.event
+            return data if event.source == host_id and isinstance(data, HostStopped) else None
+
+        async with self.events() as feed:
+            message = await self._command(host.STOP, request, host_id, timeout)
+            await self._outcome(feed, outcome, host.STOP.name, host_id, wait)
+            return message
 
     async def put_label(self, host_id: str, key: str, value: str, *, timeout: float = TIMEOUT) -> str:
         return await self._command(label.PUT, Label(key=key, value=value), host_id, timeout)
