@@ -13,89 +13,27 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import count
 from random import random
-from typing import Any, Protocol
+from typing import Any
 
 import nats.errors
-from nats.aio.subscription import Subscription as NatsSubscription
 from nats.nuid import NUID
 
 from trellis_lattice.bus.backoff import reconnect_delay
-from trellis_lattice.bus.dial import FLUSH_TIMEOUT, ConnectionSettings, dial, discard, without_secrets
+from trellis_lattice.bus.dial import FLUSH_TIMEOUT, dial, discard
 from trellis_lattice.bus.direct import DirectClient
-from trellis_lattice.bus.translation import disconnected, no_answerer, translate
+from trellis_lattice.bus.gathering import gather
+from trellis_lattice.bus.refusals import Refusals
+from trellis_lattice.bus.settings import ConnectionSettings, TlsSettings, without_secrets
+from trellis_lattice.bus.subscription import Callback, Inbox, Message, Subscription
+from trellis_lattice.bus.translation import disconnected, no_answerer, not_permitted, translate
 from trellis_lattice.errors import DeadlineExceeded, RequestInvalid, TrellisError
 
-__all__ = ["Callback", "Connection", "ConnectionSettings", "Inbox", "Message", "Subscription"]
+__all__ = ["Callback", "Connection", "ConnectionSettings", "Inbox", "Message", "Subscription", "TlsSettings"]
 
 _log = logging.getLogger("trellis.bus")
 
 _HEADER_OVERHEAD = 12
 """Bytes of `NATS/1.0` and the two line ends around a header block."""
-_MAX_QUEUED_MESSAGES = 64 * 1024
-_MAX_QUEUED_BYTES = 64 * 1024 * 1024
-
-
-class Message(Protocol):
-    """What a subscription delivers. `headers` is None if there are none; `reply` is empty if none is awaited."""
-
-    @property
-    def subject(self) -> str: ...
-    @property
-    def reply(self) -> str: ...
-    @property
-    def data(self) -> bytes: ...
-    @property
-    def headers(self) -> dict[str, str] | None: ...
-
-
-Callback = Callable[[Message], None]
-
-
-class Subscription:
-    """Interest in a subject; `unsubscribe` ends it."""
-
-    __slots__ = ("_callback", "_connection", "_raw", "max_bytes", "max_messages", "queue", "subject")
-
-    def __init__(self, connection: Connection, subject: str, queue: str, callback: Callback) -> None:
-        self._connection = connection
-        self._callback = callback
-        self._raw: NatsSubscription | None = None
-        self.subject = subject
-        self.queue = queue
-        self.max_messages = _MAX_QUEUED_MESSAGES
-        self.max_bytes = _MAX_QUEUED_BYTES
-
-    async def unsubscribe(self) -> None:
-        """No further message is delivered. Idempotent; never fails."""
-        await self._connection._unsubscribe(self)
-
-    async def drain(self, *, deadline: float) -> None:
-        """As `unsubscribe`, but messages that are on their way are still delivered, until `deadline` (loop time)."""
-        await self._connection._drain(self, deadline)
-
-    async def _deliver(self, message: Message) -> None:
-        self._deliver_now(message)
-
-    def _deliver_now(self, message: Message) -> None:
-        try:
-            self._callback(message)
-        except Exception:
-            _log.exception("A message on %s was lost: its handler failed", message.subject)
-
-
-class Inbox:
-    """A subject of our own for any number of answers; costs no subscription at the server."""
-
-    __slots__ = ("_connection", "_token", "subject")
-
-    def __init__(self, connection: Connection, token: str, subject: str) -> None:
-        self._connection = connection
-        self._token = token
-        self.subject = subject
-
-    def close(self) -> None:
-        """Later messages are dropped. Idempotent."""
-        self._connection._inboxes.pop(self._token, None)
 
 
 class Connection:
@@ -103,15 +41,18 @@ class Connection:
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
-        self._client = DirectClient()
+        self._client = DirectClient(settings)
         self._prefix = f"_INBOX.{NUID().next().decode()}."
         self._numbers = count(1)
-        self._waiting: dict[str, asyncio.Future[Message | TrellisError]] = {}
+        self._waiting: dict[str, tuple[str, asyncio.Future[Message | TrellisError]]] = {}
+        """By the last token of the answer's subject: what was asked, and who waits."""
         self._inboxes: dict[str, Callback] = {}
         self._subscriptions: dict[Subscription, None] = {}
         self._listeners: list[Callable[[bool], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        self.refusals = Refusals()
+        """What the server did not permit so far."""
 
     # Life
 
@@ -155,6 +96,11 @@ class Connection:
     def max_payload(self) -> int:
         """The largest message, headers included, in bytes."""
         return int(self._client.max_payload)
+
+    @property
+    def server_info(self) -> Mapping[str, Any]:
+        """What the server told about itself (`INFO` of the NATS protocol): `server_name`, `version`, `jetstream`, …"""
+        return self._client.server_info
 
     @property
     def url(self) -> str:
@@ -209,7 +155,7 @@ class Connection:
             raise DeadlineExceeded(f"The deadline passed before {subject} was asked.", subject=subject, started=False)
         token = str(next(self._numbers))
         future: asyncio.Future[Message | TrellisError] = loop.create_future()
-        self._waiting[token] = future
+        self._waiting[token] = (subject, future)
         timer = loop.call_at(deadline, _expire, future, subject)
         try:
             await self.publish(subject, payload, reply=self._prefix + token, headers=headers)
@@ -237,37 +183,7 @@ class Connection:
 
         No answer is an empty list, at once if nobody listens.
         """
-        loop = asyncio.get_running_loop()
-        answers: list[Message] = []
-        done: asyncio.Future[None] = loop.create_future()
-        last = loop.time()
-
-        def collect(message: Message) -> None:
-            nonlocal last
-            last = loop.time()
-            nobody = not message.data and message.headers is not None and message.headers.get("Status") == "503"
-            if not nobody and not done.done():
-                answers.append(message)
-            if not done.done() and (nobody or len(answers) >= limit or enough(answers)):
-                done.set_result(None)
-
-        stop_listening = self.listen(lambda up: None if up or done.done() else done.set_result(None))
-        inbox = self.inbox(collect)
-        try:
-            await self.publish(subject, payload, reply=inbox.subject)
-            while not done.done():
-                end = deadline if quiet is None or not answers else min(deadline, last + quiet)
-                left = end - loop.time()
-                if left <= 0:
-                    break
-                await asyncio.wait((done,), timeout=left if quiet is None else min(left, quiet))
-        finally:
-            done.cancel()
-            inbox.close()
-            stop_listening()
-        if not answers and not self.connected:
-            raise disconnected(self.settings.shown, maybe_executed=True)
-        return answers
+        return await gather(self, subject, payload, deadline=deadline, enough=enough, quiet=quiet, limit=limit)
 
     def inbox(self, callback: Callback) -> Inbox:
         """A fresh subject whose messages go to `callback`, until the inbox is closed."""
@@ -310,7 +226,7 @@ class Connection:
         loop = asyncio.get_running_loop()
         arrived: asyncio.Future[Message | TrellisError] = loop.create_future()
         token = str(next(self._numbers))
-        self._waiting[token] = arrived
+        self._waiting[token] = ("", arrived)
         timer = loop.call_at(deadline, _expire, arrived, "the NATS server")
         try:
             # A message to ourselves. The client's own flush breaks its read loop if it is cancelled.
@@ -339,10 +255,10 @@ class Connection:
 
     def _on_reply(self, message: Message) -> None:
         token = message.subject[len(self._prefix) :]
-        future = self._waiting.get(token)
-        if future is not None:
-            if not future.done():
-                future.set_result(message)
+        waiting = self._waiting.get(token)
+        if waiting is not None:
+            if not waiting[1].done():
+                waiting[1].set_result(message)
         elif (callback := self._inboxes.get(token)) is not None:
             callback(message)
 
@@ -353,7 +269,7 @@ class Connection:
         self._notify(False)
 
     def _fail_waiting(self) -> None:
-        for future in self._waiting.values():
+        for _, future in self._waiting.values():
             if not future.done():
                 future.set_result(disconnected(self.settings.shown, maybe_executed=True))
 
@@ -384,6 +300,20 @@ class Connection:
         if client is self._client and not self._closing:
             self._on_lost()
             self._spawn(self._revive())
+
+    def client_refused(self, client: DirectClient, what: str, subject: str) -> None:
+        """Whoever waits for an answer to a message that was not passed on is told; a subscription stays silent."""
+        asked = [(full, future) for full, future in self._waiting.values() if full.casefold() == subject.casefold()]
+        known = [full for full, _ in asked] + [subscription.subject for subscription in self._subscriptions]
+        # The server's words reach us in lower case.
+        full = next((name for name in known if name.casefold() == subject.casefold()), subject)
+        denial = not_permitted(what, full)
+        if what == "publish":
+            for _, future in asked:
+                if not future.done():
+                    future.set_result(denial)
+        if self.refusals.add(what, full):
+            _log.warning("%s", denial)
 
     async def _revive(self) -> None:
         """After the server closed the connection for good (it does so after some errors): start anew."""

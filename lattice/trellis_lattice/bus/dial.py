@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import ssl
-from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from random import random
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Server
 
 from trellis_lattice.bus.backoff import reconnect_delay
 from trellis_lattice.bus.direct import DirectClient
+from trellis_lattice.bus.settings import ConnectionSettings, check_settings
 from trellis_lattice.bus.translation import unreachable
 from trellis_lattice.errors import ConfigError, Denied, TrellisError
 
-__all__ = ["FLUSH_TIMEOUT", "ClientOwner", "ConnectionSettings", "check_settings", "dial", "discard", "without_secrets"]
+__all__ = ["FLUSH_TIMEOUT", "ClientOwner", "dial", "discard"]
 
 _log = logging.getLogger("trellis.bus")
 
@@ -36,52 +31,6 @@ _TRIES = 2
 """A refusal may be lost in a reset of the connection, so an impatient caller has two tries too."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionSettings:
-    """Where NATS is and who we are there. `ping_interval` in seconds: a dead server is noticed after three."""
-
-    urls: Sequence[str] = ("nats://127.0.0.1:4222",)
-    name: str = "trellis"
-    credentials: Path | None = None
-    tls: ssl.SSLContext | None = None
-    jetstream_domain: str | None = None
-    ping_interval: float = 1.0
-
-    @property
-    def shown(self) -> str:
-        """The urls without user names and passwords."""
-        return ", ".join(without_secrets(url) for url in self.urls)
-
-
-def without_secrets(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if separator else url.rpartition("@")[2]
-
-
-def check_settings(settings: ConnectionSettings) -> None:
-    """Raises `ConfigError` for what could never connect."""
-    if not settings.urls:
-        raise ConfigError("No NATS server is named.", remedy="Name one with --nats-url nats://HOST:PORT.")
-    for url in settings.urls:
-        try:
-            parts = urlsplit(url if "://" in url else f"nats://{url}")
-            sound = parts.scheme in ("nats", "tls") and bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            sound = False
-        if not sound or any(character.isspace() for character in url):
-            raise ConfigError(
-                f"{without_secrets(url)!r} is not the url of a NATS server.",
-                remedy="Expected nats://HOST:PORT or tls://HOST:PORT.",
-                key="nats-url",
-            )
-    if settings.credentials is not None and not os.access(settings.credentials, os.R_OK):
-        raise ConfigError(
-            f"The NATS credentials file {settings.credentials} cannot be read.",
-            remedy="Check its path and permissions.",
-            key="credentials",
-        )
-
-
 class ClientOwner(Protocol):
     """Who is told what happens to a client once it has been handed over. The client tells which one."""
 
@@ -89,6 +38,7 @@ class ClientOwner(Protocol):
     def client_lost(self, client: DirectClient) -> None: ...
     def client_returned(self, client: DirectClient) -> None: ...
     def client_closed(self, client: DirectClient) -> None: ...
+    def client_refused(self, client: DirectClient, what: str, subject: str) -> None: ...
 
 
 async def dial(settings: ConnectionSettings, owner: ClientOwner, *, deadline: float, patient: bool) -> DirectClient:
@@ -103,7 +53,11 @@ async def dial(settings: ConnectionSettings, owner: ClientOwner, *, deadline: fl
             return await _dial_once(settings, owner, deadline)
         except TrellisError as error:
             delay = reconnect_delay(attempt, random())
-            if isinstance(error, Denied) or loop.time() + delay >= deadline or not (patient or attempt < _TRIES):
+            if (
+                isinstance(error, Denied | ConfigError)
+                or loop.time() + delay >= deadline
+                or not (patient or attempt < _TRIES)
+            ):
                 raise
         await asyncio.sleep(delay)
     raise AssertionError("unreachable")
@@ -111,7 +65,7 @@ async def dial(settings: ConnectionSettings, owner: ClientOwner, *, deadline: fl
 
 async def _dial_once(settings: ConnectionSettings, owner: ClientOwner, deadline: float) -> DirectClient:
     """Tries every url once."""
-    client = DirectClient()
+    client = DirectClient(settings, lambda what, subject: owner.client_refused(client, what, subject))
     failures: list[Exception] = []
     failed = asyncio.Event()
 
@@ -150,11 +104,17 @@ async def _dial_once(settings: ConnectionSettings, owner: ClientOwner, deadline:
         return client
     if not failures and connecting.done() and not connecting.cancelled() and (error := connecting.exception()):
         raise unreachable(settings.shown, error)
-    raise unreachable(settings.shown, failures[-1] if failures else None)
+    raise unreachable(settings.shown, max(failures, key=_telling) if failures else None)
 
 
 def _is_refusal(error: BaseException) -> bool:
-    return isinstance(unreachable("", error), Denied)
+    return isinstance(unreachable("", error), Denied | ConfigError)
+
+
+def _telling(error: Exception) -> int:
+    """Of the failures of several servers the one that says most of what is to be done."""
+    meaning = unreachable("", error)
+    return 2 if _is_refusal(error) else int(meaning.fields.get("reason") == "tls")
 
 
 async def _connect(
@@ -167,8 +127,6 @@ async def _connect(
         disconnected_cb=lost,
         reconnected_cb=returned,
         closed_cb=closed,
-        user_credentials=str(settings.credentials) if settings.credentials else None,
-        tls=settings.tls,
         connect_timeout=2,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.1,  # type: ignore[arg-type]

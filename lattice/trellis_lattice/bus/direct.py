@@ -10,21 +10,31 @@ messages in pieces, status lines, foreign subscriptions).
 
 from __future__ import annotations
 
+import asyncio
 import re
+import ssl
 from asyncio import StreamReader
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from nats.aio.client import Client
+from nats.aio.client import DEFAULT_BUFFER_SIZE, Client
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 from nats.protocol.parser import AWAITING_CONTROL_LINE
 
-__all__ = ["DirectClient", "DirectMessage"]
+from trellis_lattice.bus.greeting import greet
+from trellis_lattice.bus.settings import ConnectionSettings
+
+__all__ = ["GREETING_TIMEOUT", "DirectClient", "DirectMessage"]
+
+GREETING_TIMEOUT = 2.0
+"""Seconds for each step of the greeting."""
 
 _MAX_UNSENT = 256 * 1024
 """Bytes in the socket's buffer beyond which nats-py's way, which waits for room, is taken."""
 _SUBJECT = re.compile(r"[^\s]+")
 _HEADER_LINE = b"NATS/1.0\r\n"
+_REFUSAL = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
 
 
 class DirectMessage:
@@ -40,11 +50,21 @@ class DirectMessage:
 
 
 class DirectClient(Client):
-    """A nats-py client whose subscriptions may have a plain function for a callback."""
+    """A nats-py client that greets as `greeting` does; its subscriptions may have a plain function for a callback.
 
-    def __init__(self) -> None:
+    `on_refusal(what, subject)`: the server refused a `publish` or a `subscription`, and says so.
+    """
+
+    def __init__(self, settings: ConnectionSettings, on_refusal: Callable[[str, str], None] | None = None) -> None:
         super().__init__()
+        self.settings = settings
+        self._on_refusal = on_refusal or (lambda what, subject: None)
         self._callbacks: dict[int, Callable[[DirectMessage], None]] = {}
+
+    @property
+    def server_info(self) -> Mapping[str, Any]:
+        """What the server last told about itself; empty before the first connection."""
+        return self._server_info if isinstance(self._server_info, dict) else {}
 
     def deliver_to(self, subscription: Subscription, callback: Callable[[DirectMessage], None]) -> None:
         """From now on messages of `subscription` go to `callback`, which neither blocks nor raises."""
@@ -89,6 +109,26 @@ class DirectClient(Client):
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(payload)
         return True
+
+    async def _process_connect_init(self) -> None:
+        """nats-py's greeting, replaced by ours; then the tasks that it starts."""
+        self._status = Client.CONNECTING
+        await greet(_Line(self), self.settings, timeout=GREETING_TIMEOUT)
+        self._ps.reset()
+        self._pongs = []
+        self._pings_outstanding = 0
+        self._status = Client.CONNECTED
+        loop = asyncio.get_running_loop()
+        self._reading_task = loop.create_task(self._read_loop())
+        self._ping_interval_task = loop.create_task(self._ping_interval())
+        self._flusher_task = loop.create_task(self._flusher())
+
+    async def _process_err(self, err_msg: str) -> None:
+        """nats-py tells of a permissions violation as of any error, in lower case."""
+        if refusal := _REFUSAL.search(err_msg):
+            self._on_refusal("publish" if refusal[1].casefold() == "publish" else "subscription", refusal[2])
+        else:
+            await super()._process_err(err_msg)
 
     async def _read_loop(self) -> None:
         """Takes what the socket brings before nats-py's reader gets it, as far as it is messages for callbacks."""
@@ -167,6 +207,38 @@ class DirectClient(Client):
             else:
                 parsed = await self._process_headers(headers)
         callback(DirectMessage(subject.decode(), reply.decode(), data, parsed))
+
+
+class _Line:
+    """The connection of a client while it is greeted."""
+
+    def __init__(self, client: DirectClient) -> None:
+        server, transport = client._current_server, client._transport
+        assert server is not None
+        assert isinstance(transport, TcpTransport)
+        self._client, self._server, self._transport = client, server, transport
+        self.url = server.uri.geturl()
+        # Servers found through another have no names: their certificates are for the one we know.
+        self.certificate_name = server.tls_name or server.uri.hostname or ""
+
+    async def read(self) -> bytes:
+        line: bytes = await self._transport.readline()  # type: ignore[no-untyped-call]
+        return line
+
+    async def write(self, data: bytes) -> None:
+        self._transport.write(data)  # type: ignore[no-untyped-call]
+        await self._transport.drain()  # type: ignore[no-untyped-call]
+
+    async def secure(self, context: ssl.SSLContext, name: str) -> None:
+        await self._transport.connect_tls(name, context, DEFAULT_BUFFER_SIZE, GREETING_TIMEOUT)  # type: ignore[arg-type]
+
+    async def informed(self, info: dict[str, Any]) -> None:
+        client = self._client
+        client._server_info = info
+        client._max_payload = info["max_payload"]
+        client._client_id = info.get("client_id")
+        self._server.server_version = info.get("version")
+        await client._process_info(info, initial_connection=True)
 
 
 def parse_headers(block: bytes) -> dict[str, str] | None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import nats.errors
 
+from trellis_lattice.bus.greeting import GreetingFailed
 from trellis_lattice.errors import Denied, PeerMisbehaved, RequestInvalid, TrellisError, Unavailable
 
-__all__ = ["denied", "disconnected", "no_answerer", "translate", "unreachable"]
+__all__ = ["denied", "disconnected", "no_answerer", "not_permitted", "translate", "unreachable"]
 
-_DENIED = ("authorization", "authentication", "permissions violation", "user authentication")
+_DENIED = ("authorization", "authentication", "permissions violation")
+_TOO_SLOW = "authentication timeout"
+"""The server did not get our greeting in time: no word about who we are."""
 
 
 def translate(error: BaseException, where: str) -> TrellisError:
     """What `error`, raised by nats-py while doing something `where`, means for the caller."""
     if isinstance(error, TrellisError):
         return error
+    if isinstance(error, GreetingFailed):
+        return error.meaning
     text = str(error).removeprefix("nats: ").strip("' ")
-    if isinstance(error, nats.errors.AuthorizationError) or any(word in text.lower() for word in _DENIED):
+    if isinstance(error, nats.errors.AuthorizationError) or _is_denial(text):
         return denied(where, text)
     if isinstance(error, nats.errors.BadSubjectError | nats.errors.BadHeaderError | UnicodeEncodeError):
         return RequestInvalid(f"NATS cannot carry this message on {where}: {text}.", subject=where)
@@ -35,8 +40,25 @@ def translate(error: BaseException, where: str) -> TrellisError:
 def denied(where: str, text: str) -> Denied:
     return Denied(
         f"NATS at {where} refused: {text or 'authorization violation'}.",
-        remedy="Check the credentials file and what its user may publish and subscribe.",
+        remedy="Check the credentials (--creds, --nats-user, --nats-token, --nats-seed, or those in the url).",
+        reason="credentials",
     )
+
+
+def not_permitted(what: str, subject: str) -> Denied:
+    """The server lets our user not do that; `what` is `publish` or `subscription`."""
+    verb = "publish to" if what == "publish" else "subscribe to"
+    return Denied(
+        f"The user of this connection to NATS may not {verb} {subject}.",
+        remedy="Permit it in the NATS server or account; docs/production.md lists what is needed.",
+        reason="permissions",
+        subject=subject,
+    )
+
+
+def _is_denial(text: str) -> bool:
+    lower = text.lower()
+    return _TOO_SLOW not in lower and any(word in lower for word in _DENIED)
 
 
 def disconnected(urls: str, *, maybe_executed: bool = False) -> Unavailable:
@@ -58,8 +80,10 @@ def no_answerer(subject: str) -> Unavailable:
 
 def unreachable(urls: str, cause: BaseException | None) -> TrellisError:
     """The first connection could not be made."""
+    if isinstance(cause, GreetingFailed):
+        return cause.meaning
     text = str(cause) if cause is not None else "no answer in time"
-    if any(word in text.lower() for word in _DENIED):
+    if _is_denial(text):
         return denied(urls, text.removeprefix("nats: ").strip("' "))
     if isinstance(cause, ConnectionRefusedError):
         text = "connection refused"
