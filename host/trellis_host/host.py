@@ -24,8 +24,10 @@ from trellis_host.reports import link_reports
 from trellis_host.runtime.background import Background
 from trellis_host.runtime.engines import EngineLike
 from trellis_host.runtime.health import watch_health
+from trellis_host.runtime.images import Images
 from trellis_host.runtime.launch import Launcher
 from trellis_host.runtime.providers import HostServices
+from trellis_host.runtime.registries import Registries
 from trellis_host.runtime.router import Router
 from trellis_host.runtime.shared_state import SharedState
 from trellis_host.runtime.workloads import Workloads
@@ -100,6 +102,8 @@ class Host:
     ) -> None:
         self.settings = settings
         self.state = HostState(settings.key.id, {**default_labels(), **settings.labels})
+        self.registries = Registries(settings.images.credentials, settings.images.docker_config)
+        self.images = Images(settings.images, self.registries, settings.cache_dir / "images")
         self.ready = asyncio.Event()
         """Set once the host is announced."""
         self._listeners = listeners or BoundListeners()
@@ -206,6 +210,7 @@ class Host:
             engine,
             self._shared,
             router,
+            self.images,
             owner=tasks,
             client=self._http_client,
             drop=self._drop,

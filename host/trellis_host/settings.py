@@ -9,10 +9,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trellis_lattice.bus.connection import ConnectionSettings
+from trellis_lattice.control.registry import RegistryCredential
 from trellis_lattice.ids import HostKey
 from trellis_lattice.subjects import CONTROL_PREFIX, DEFAULT_LATTICE
 
-__all__ = ["HostSettings", "default_labels"]
+__all__ = ["HostSettings", "ImageSettings", "PolicySettings", "default_labels"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSettings:
+    """Which images may be fetched, and with what credentials."""
+
+    allow_latest: bool = False
+    """Whether images tagged `latest`, or not tagged at all, may be fetched."""
+    allowed_insecure: frozenset[str] = frozenset()
+    """Registries (`host[:port]`) that are asked without TLS. Those on this machine always are."""
+    credentials: Mapping[str, RegistryCredential] = field(default_factory=dict, repr=False)
+    """By registry; more may come over the lattice."""
+    docker_config: Path | None = None
+    """The file in which Docker keeps its logins, for registries that nothing else is known about."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """Who decides what may run (lattice-protocol 1.10)."""
+
+    subject: str
+    changes_subject: str | None = None
+    """Where decisions are changed later."""
+    timeout: float = 1.0
+    """Seconds for one decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +59,11 @@ class HostSettings:
     """Seconds that what is under way gets when the host stops."""
     max_in_flight: int = 2048
     """Sandboxes alive at one time."""
+    images: ImageSettings = field(default_factory=ImageSettings)
+    policy: PolicySettings | None = None
+    """None: everything is permitted."""
+    config_service: bool = False
+    """Whether to ask the lattice's config service for credentials when the host starts (lattice-protocol 1.9)."""
 
 
 def default_labels() -> dict[str, str]:

@@ -11,8 +11,15 @@ import pytest
 import pytest_asyncio
 
 from tests.host.support import soon
-from trellis_host.runtime.images import fetch_image
+from trellis_host.runtime.images import Images
+from trellis_host.runtime.registries import Registries
+from trellis_host.settings import ImageSettings
 from trellis_lattice.errors import DeadlineExceeded, Denied, NotFound, RequestInvalid, TrellisError, Unavailable
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Images:
+    return Images(ImageSettings(), Registries(), tmp_path / "images")
 
 
 @pytest_asyncio.fixture
@@ -37,46 +44,48 @@ async def server() -> AsyncIterator[str]:
         silent.set()
 
 
-async def test_a_file(tmp_path: Path) -> None:
+async def test_a_file(images: Images, tmp_path: Path) -> None:
     path = tmp_path / "with space.wasm"
     path.write_bytes(b"12345678")
 
-    assert await fetch_image(path.as_uri(), deadline=soon()) == b"12345678"
-    assert await fetch_image(str(path), deadline=soon()) == b"12345678"
+    assert await images.fetch(path.as_uri(), deadline=soon()) == b"12345678"
+    assert await images.fetch(str(path), deadline=soon()) == b"12345678"
 
 
-async def test_a_url_and_where_it_leads(server: str) -> None:
-    assert await fetch_image(f"{server}/ok", deadline=soon()) == b"12345678"
-    assert await fetch_image(f"{server}/moved", deadline=soon()) == b"12345678"
+async def test_a_url_and_where_it_leads(images: Images, server: str) -> None:
+    assert await images.fetch(f"{server}/ok", deadline=soon()) == b"12345678"
+    assert await images.fetch(f"{server}/moved", deadline=soon()) == b"12345678"
 
 
-async def test_what_does_not_exist(server: str, tmp_path: Path) -> None:
+async def test_what_does_not_exist(images: Images, server: str, tmp_path: Path) -> None:
     for reference in (f"file://{tmp_path}/missing.wasm", f"file://{tmp_path}/x/y", f"{server}/missing"):
         with pytest.raises(NotFound) as error:
-            await fetch_image(reference, deadline=soon())
+            await images.fetch(reference, deadline=soon())
         assert reference in str(error.value)
 
 
-@pytest.mark.parametrize("reference", ["ghcr.io/wasmcloud/echo:1", "relative.wasm", "ftp://x/y", "http://[", ""])
-async def test_references_that_no_host_can_fetch(reference: str) -> None:
+@pytest.mark.parametrize(
+    "reference", ["echo:1", "relative.wasm", "ftp://x/y", "http://[", "", "x/y:1", "oci://", "ghcr.io/Upper/x:1"]
+)
+async def test_references_that_no_host_can_fetch(images: Images, reference: str) -> None:
     with pytest.raises(TrellisError) as error:
-        await fetch_image(reference, deadline=soon())
+        await images.fetch(reference, deadline=soon())
     assert isinstance(error.value, RequestInvalid)
 
 
-async def test_a_folder_and_a_forbidden_file(tmp_path: Path) -> None:
+async def test_a_folder_and_a_forbidden_file(images: Images, tmp_path: Path) -> None:
     with pytest.raises(RequestInvalid):
-        await fetch_image(tmp_path.as_uri(), deadline=soon())
+        await images.fetch(tmp_path.as_uri(), deadline=soon())
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     with pytest.raises(Denied):
-        await fetch_image(loop.as_uri(), deadline=soon())
+        await images.fetch(loop.as_uri(), deadline=soon())
 
 
-async def test_a_server_that_is_not_there_or_does_not_answer(server: str) -> None:
+async def test_a_server_that_is_not_there_or_does_not_answer(images: Images, server: str) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(Unavailable):
-            await fetch_image(f"http://127.0.0.1:{unused.getsockname()[1]}/", deadline=soon())
+            await images.fetch(f"http://127.0.0.1:{unused.getsockname()[1]}/", deadline=soon())
     with pytest.raises(DeadlineExceeded):
-        await fetch_image(f"{server}/never", deadline=soon(0.2))
+        await images.fetch(f"{server}/never", deadline=soon(0.2))

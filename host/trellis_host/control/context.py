@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from trellis_host.runtime.registries import Registries
 from trellis_host.runtime.shared_state import SharedState
 from trellis_host.state import Answer, HostState, Outcome
 from trellis_lattice.control import CtlResponse
@@ -23,6 +24,9 @@ class ControlContext(Protocol):
 
     @property
     def shared(self) -> SharedState: ...
+
+    @property
+    def registries(self) -> Registries: ...
 
     def apply(self, outcome: Outcome) -> Answer:
         """Starts the effects of an outcome, in order; returns its answer."""

@@ -1,7 +1,7 @@
-"""Where a component's bytes come from: `file://` paths and `http(s)://` URLs.
+"""Where a component's bytes come from: registries, `file://` paths and `http(s)://` URLs.
 
 The laws of this file: an image is read whole, up to a size bound, before anything is started; what cannot be
-fetched is one `TrellisError` that names the reference and what to do. Registries (OCI) are not spoken yet.
+fetched is one `TrellisError` that names the reference and what to do.
 """
 
 from __future__ import annotations
@@ -11,41 +11,72 @@ import stat
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from trellis_host.runtime.oci.cache import BlobCache
+from trellis_host.runtime.oci.client import OciClient
+from trellis_host.runtime.oci.reference import looks_like_one, parse_reference
+from trellis_host.runtime.registries import Registries
+from trellis_host.settings import ImageSettings
 from trellis_lattice.errors import DeadlineExceeded, Denied, NotFound, RequestInvalid, Unavailable
 
-__all__ = ["MAX_IMAGE_BYTES", "fetch_image"]
+__all__ = ["MAX_IMAGE_BYTES", "Images"]
 
 MAX_IMAGE_BYTES = 256 * 1024 * 1024
 
 
-async def fetch_image(reference: str, *, deadline: float) -> bytes:
-    """The bytes behind `reference`; `deadline` is loop time.
+class Images:
+    """What one host fetches. `cache_dir` keeps what registries gave, by digest."""
 
-    Raises `NotFound` (no such file or page), `Denied` (not readable), `RequestInvalid` (not a reference this
-    host can fetch, or too large), `Unavailable` (the server cannot be reached), `DeadlineExceeded`.
-    """
-    try:
-        parts = urlsplit(reference)
-    except ValueError:
-        raise _not_a_reference(reference) from None
-    try:
-        async with asyncio.timeout_at(deadline):
-            match parts.scheme:
-                case "file":
-                    return await asyncio.to_thread(_read_file, reference, Path(unquote(parts.path)))
-                case "" if reference.startswith("/"):
-                    return await asyncio.to_thread(_read_file, reference, Path(reference))
-                case "http" | "https":
-                    return await _download(reference)
-    except TimeoutError:
-        raise DeadlineExceeded(f"Image {reference} was not fetched in time.", image=reference) from None
-    raise _not_a_reference(reference)
+    def __init__(self, settings: ImageSettings, registries: Registries, cache_dir: Path) -> None:
+        self._allow_latest = settings.allow_latest
+        self._oci = OciClient(
+            registries, BlobCache(cache_dir), insecure=settings.allowed_insecure, max_bytes=MAX_IMAGE_BYTES
+        )
+
+    async def fetch(self, reference: str, *, deadline: float) -> bytes:
+        """The bytes behind `reference`; `deadline` is loop time.
+
+        Raises `NotFound` (no such file, page or image), `Denied` (not readable, credentials), `RequestInvalid` (not
+        a reference this host can fetch, no component, too large), `Unavailable` (the server cannot be reached),
+        `PeerMisbehaved` (a registry that gives something else), `DeadlineExceeded`.
+        """
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._fetch(reference)
+        except TimeoutError:
+            raise DeadlineExceeded(f"Image {reference} was not fetched in time.", image=reference) from None
+
+    async def _fetch(self, reference: str) -> bytes:
+        if looks_like_one(reference):
+            return await self._pull(reference)
+        try:
+            parts = urlsplit(reference)
+        except ValueError:
+            raise _not_a_reference(reference) from None
+        match parts.scheme:
+            case "file":
+                return await asyncio.to_thread(_read_file, reference, Path(unquote(parts.path)))
+            case "" if reference.startswith("/"):
+                return await asyncio.to_thread(_read_file, reference, Path(reference))
+            case "http" | "https":
+                return await _download(reference)
+        raise _not_a_reference(reference)
+
+    async def _pull(self, text: str) -> bytes:
+        reference = parse_reference(text)
+        if reference.version == "latest" and not self._allow_latest:
+            raise Denied(
+                f"Fetching images tagged 'latest' is prohibited on this host: {text}.",
+                remedy="Name a version (registry/repository:version), or start the host with --allow-latest.",
+                image=text,
+            )
+        return await self._oci.fetch(reference)
 
 
 def _not_a_reference(reference: str) -> RequestInvalid:
     return RequestInvalid(
         f"This host cannot fetch image {reference!r}.",
-        remedy="Use an absolute file:///path/to/component.wasm or an http(s):// URL of the .wasm file.",
+        remedy="Use registry/repository:tag, an absolute file:///path/to/component.wasm, or an http(s):// URL of the "
+        ".wasm file.",
         image=reference,
     )
 

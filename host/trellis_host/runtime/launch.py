@@ -14,7 +14,7 @@ from typing import Any
 from trellis_host.engine.api import HostInterface, HostResource, ImportResolver, LoadProgress
 from trellis_host.runtime.components import RunningComponent
 from trellis_host.runtime.engines import ComponentLike, EngineLike
-from trellis_host.runtime.images import fetch_image
+from trellis_host.runtime.images import Images
 from trellis_host.runtime.imports import linked_interface
 from trellis_host.runtime.link_names import LATTICE, link_names_interface
 from trellis_host.runtime.shared_state import SharedState
@@ -48,6 +48,7 @@ class Launcher:
         engine: EngineLike,
         shared: SharedState,
         invoker: Invoker,
+        images: Images,
         *,
         owner: TaskOwner,
         client: OutgoingClient | None,
@@ -58,6 +59,7 @@ class Launcher:
         self._engine = engine
         self._shared = shared
         self._invoker = invoker
+        self._images = images
         self._owner = owner
         self._client = client
         self._drop = drop
@@ -71,7 +73,7 @@ class Launcher:
         self._shared.config(spec.config)  # names that do not exist fail the start
         limits, timeout = execution_limits(spec)
         settings = wasi_settings(spec, self._shared, client=self._client, owner=self._owner)
-        wasm = await fetch_image(spec.image, deadline=deadline)
+        wasm = await self._images.fetch(spec.image, deadline=deadline)
         try:
             component = await self._engine.load(wasm, progress=progress)
         except RequestInvalid as error:
