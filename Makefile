@@ -3,13 +3,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-backends fuzz lint bench build clean
+.PHONY: help demo test test-backends fuzz fuzz-deep lint bench build clean
 
 help:
 	@echo "make demo           start a lattice with an example on http://127.0.0.1:8000 (Ctrl-C stops it)"
 	@echo "make test           the test suite: needs Python, make and a package registry"
 	@echo "make test-backends  suites that need servers of the system (Redis, PostgreSQL, …)"
 	@echo "make fuzz           the property tests alone, with many more examples"
+	@echo "make fuzz-deep      every decoder, fed for FUZZ_SECONDS each (default 30), led by coverage"
 	@echo "make lint           ruff, mypy and the import contracts"
 	@echo "make bench          the benchmarks, as a table and benchmarks/results.json"
 	@echo "make build          build every example into build/"
@@ -44,6 +45,12 @@ test-backends: .venv/dev.stamp
 # The property tests alone, with many more examples.
 fuzz: .venv/dev.stamp
 	$(BIN)/pytest --hypothesis-profile=campaign -m hypothesis -o timeout=3600
+
+# Coverage-led fuzzing of everything that reads foreign bytes; build/fuzz keeps what it learns and finds.
+FUZZ_SECONDS ?= 30
+fuzz-deep: .venv/dev.stamp
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.campaign --seconds $(FUZZ_SECONDS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .

@@ -17,6 +17,7 @@ ANNOTATIONS = (ALLOWED_HOSTS, MAX_MEMORY, TIMEOUT)
 _BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB|)")
 _SECONDS = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)")
 _BYTE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_BOUND = 2.0**53
 _SECOND_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _HOST = re.compile(
     r"(https?://)?(\*|(\*\.)?[A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?|\[[0-9a-fA-F:.]+\])(:([0-9]{1,5}|\*))?/?"
@@ -24,15 +25,17 @@ _HOST = re.compile(
 
 
 def parse_bytes(text: str) -> int | None:
-    """`64MiB`, `1.5GB`, `65536` in bytes; None if it is not a size above 0."""
+    """`64MiB`, `1.5GB`, `65536` in bytes; None if it is not a size above 0, or one that no machine has."""
     match = _BYTES.fullmatch(text.strip())
-    return int(float(match[1]) * _BYTE_UNITS[match[2]]) or None if match else None
+    size = float(match[1]) * _BYTE_UNITS[match[2]] if match else 0.0
+    return int(size) if 1 <= size < _BOUND else None
 
 
 def parse_seconds(text: str) -> float | None:
-    """`500ms`, `5s`, `2m` in seconds; None if it is not a time above 0."""
+    """`500ms`, `5s`, `2m` in seconds; None if it is not a time above 0, or one that nobody lives to see."""
     match = _SECONDS.fullmatch(text.strip())
-    return float(match[1]) * _SECOND_UNITS[match[2]] or None if match else None
+    seconds = float(match[1]) * _SECOND_UNITS[match[2]] if match else 0.0
+    return seconds if 0 < seconds < _BOUND else None
 
 
 def component_limits(annotations: Mapping[str, str]) -> dict[str, str]:
