@@ -1,0 +1,58 @@
+"""What a campaign deploys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.fixtures.lattice import ROOT
+
+__all__ = ["hello"]
+
+IMAGE = f"file://{ROOT}/examples/http-hello-c/http-hello.wasm"
+
+
+def hello(
+    port: int, *, everywhere: bool = False, address: str = "0.0.0.0", instances: int = 200, image: str = IMAGE
+) -> dict[str, Any]:
+    """A greeting over HTTP: the listener on hosts with role=edge, the component on one with role=worker, or on all."""
+    role = {"role": "worker"}
+    if everywhere:
+        spread = {"type": "daemonscaler", "properties": {"instances": instances, "spread": [_rule("worker", role)]}}
+    else:
+        spread = {"type": "spreadscaler", "properties": {"instances": instances, "spread": [_rule("worker", role)]}}
+    listen = {"name": "listen", "properties": {"address": f"{address}:{port}"}}
+    return {
+        "apiVersion": "core.oam.dev/v1beta1",
+        "kind": "Application",
+        "metadata": {"name": "greet", "annotations": {"description": "A greeting under fire"}},
+        "spec": {
+            "components": [
+                {"name": "hello", "type": "component", "properties": {"image": image}, "traits": [spread]},
+                {
+                    "name": "http",
+                    "type": "capability",
+                    "properties": {"image": "http-server"},
+                    "traits": [
+                        {
+                            "type": "daemonscaler",
+                            "properties": {"instances": 1, "spread": [_rule("edge", {"role": "edge"})]},
+                        },
+                        {
+                            "type": "link",
+                            "properties": {
+                                "target": {"name": "hello"},
+                                "namespace": "wasi",
+                                "package": "http",
+                                "interfaces": ["incoming-handler"],
+                                "source": {"config": [listen]},
+                            },
+                        },
+                    ],
+                },
+            ]
+        },
+    }
+
+
+def _rule(name: str, requirements: dict[str, str]) -> dict[str, Any]:
+    return {"name": name, "requirements": requirements}
