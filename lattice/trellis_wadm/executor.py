@@ -1,13 +1,10 @@
-"""Carries out the steps of a plan: stage by stage, a bounded number at a time, each within a deadline."""
+"""Carries out commands, each within a deadline."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import assert_never
 
 from trellis_lattice.client import LatticeClient
-from trellis_lattice.errors import TrellisError
 from trellis_lattice.links import LinkId
 from trellis_wadm.planner.commands import (
     Command,
@@ -20,53 +17,22 @@ from trellis_wadm.planner.commands import (
     StartProvider,
     StopProvider,
 )
-from trellis_wadm.planner.result import Plan, Step
 
 __all__ = ["Executor"]
 
-_CONCURRENT = 16
 _TIMEOUT = 2.0
 _STOP_TIMEOUT = 10.0
 """Seconds; stopping a provider is answered only when it has ended."""
 
 
 class Executor:
-    """Sends commands as control operations, as long as `may_act` says that we may."""
+    """Sends commands as control operations."""
 
-    def __init__(self, client: LatticeClient, may_act: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, client: LatticeClient) -> None:
         self._client = client
-        self._may_act = may_act
 
-    async def run(
-        self, plan: Plan, before: Callable[[Step], None], after: Callable[[Step, TrellisError | None], None]
-    ) -> None:
-        """Every step whose needs were met; `before` and `after` hear of each one that is carried out."""
-        failed: set[str] = set()
-        limit = asyncio.Semaphore(_CONCURRENT)
-
-        async def carry_out(step: Step) -> None:
-            async with limit:
-                if not self._may_act():
-                    failed.add(step.key)
-                    return
-                before(step)
-                try:
-                    await self._send(step.command)
-                except TrellisError as error:
-                    failed.add(step.key)
-                    after(step, error)
-                else:
-                    after(step, None)
-
-        for stage, steps in plan.stages():
-            async with asyncio.TaskGroup() as tasks:
-                for step in steps:
-                    if step.needs & failed:
-                        failed.add(step.key)
-                    else:
-                        tasks.create_task(carry_out(step), name=f"{stage} {step.key}")
-
-    async def _send(self, command: Command) -> None:
+    async def send(self, command: Command) -> None:
+        """Returns when it was acknowledged. Raises what the host answers, or that none does."""
         client = self._client
         match command:
             case PutConfig(name, properties):

@@ -25,11 +25,13 @@ def host_of(
     draining: bool = False,
     since: float = 0.0,
     unhealthy: Collection[str] = (),
+    load: float = 0.0,
+    memory: float = 0.0,
 ) -> Host:
     """The host that an inventory describes.
 
     `draining` is what its beats say, besides its label; `since` when it came to be `live` or not; `unhealthy` are the
-    ids of providers whose last health check failed.
+    ids of providers whose last health check failed; `load` and `memory` are from its beats.
     """
     components = {
         c.id: RunningComponent(c.id, c.image_ref, c.max_instances, dict(c.annotations or {}))
@@ -51,4 +53,7 @@ def host_of(
         cordoned=inventory.labels.get(CORDON_LABEL) == "true",
         draining=draining or inventory.labels.get(DRAIN_LABEL) == "true",
         since=since,
+        load=load,
+        memory=memory,
+        prepared=frozenset(inventory.prepared or ()),
     )

@@ -1,8 +1,7 @@
-"""The reconciler at work: watches, plans, acts, tells. Only the holder of the lease runs one.
+"""The shell of the reconciler's core: hears for it, does what it says, and tells it how that went.
 
-The laws of this file: whatever is heard only says that a new pass may be due; a pass looks at the whole picture
-and is harmless if nothing changed; one pass at a time; no pass while NATS is away, since then nothing can be
-told from absence.
+It runs on every host, so that whichever gets the lease has a current picture; what only the leader may do is asked
+of the lease once more at the last moment.
 """
 
 from __future__ import annotations
@@ -11,74 +10,49 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import assert_never
 
 from trellis_lattice import subjects
 from trellis_lattice.bus.beats import MembershipWatcher
 from trellis_lattice.bus.connection import Connection, Message
-from trellis_lattice.bus.kv import Change, KeyValueBucket, Watch
+from trellis_lattice.bus.kv import Change
 from trellis_lattice.bus.kv_jetstream import open_bucket
 from trellis_lattice.bus.membership import Change as MemberChange
-from trellis_lattice.bus.membership import ChangeKind
 from trellis_lattice.client import LatticeClient
 from trellis_lattice.config import decode_config
-from trellis_lattice.errors import (
-    Conflict,
-    DeadlineExceeded,
-    Denied,
-    NotFound,
-    PeerMisbehaved,
-    RequestInvalid,
-    TrellisError,
-    Unavailable,
-)
-from trellis_lattice.events import (
-    ComponentScaleFailed,
-    HealthCheckFailed,
-    HealthCheckPassed,
-    HealthCheckStatus,
-    HostHeartbeat,
-    HostStarted,
-    HostStopped,
-    LatticeEvent,
-    ProviderStarted,
-    ProviderStartFailed,
-)
-from trellis_lattice.events.envelope import Failure
+from trellis_lattice.errors import Conflict, DeadlineExceeded, TrellisError, Unavailable
+from trellis_lattice.events import LatticeEvent
 from trellis_lattice.events.feed import listen
 from trellis_lattice.links import ComponentSpec
+from trellis_wadm.actions import Action, AskInventory, FindHosts, ReadLedger, SendCommand, Tell, WriteLedger
 from trellis_wadm.backoff import Policy
 from trellis_wadm.board import StatusBoard, StatusTeller
+from trellis_wadm.core import RETURN, TICK, Core
 from trellis_wadm.executor import Executor
-from trellis_wadm.journal import Journal
 from trellis_wadm.ledger import Ledger, LedgerFile
-from trellis_wadm.picture import Picture
-from trellis_wadm.planner import Desired, Observed, Owned, Plan, command_host, desired_of, plan
+from trellis_wadm.planner import Desired, Plan
 from trellis_wadm.planner.result import Step
-from trellis_wadm.planner.world import SinceKey
 from trellis_wadm.store import BUCKET, ManifestMirror, announced_name
+from trellis_wadm.wishes import Wishes
 
-__all__ = ["Leader"]
+__all__ = ["RETURN", "TICK", "Leader"]
 
 _log = logging.getLogger("trellis.wadm")
 
-TICK = 5.0
-"""Seconds after which a pass is made even if nothing was heard."""
-DEBOUNCE = 0.02
-"""Seconds to wait for more news before a pass."""
 FIRST_PING = 0.2
-"""Seconds that the hosts known from before have to answer when a leader begins."""
+"""Seconds that the hosts known from before have to answer."""
 FIRST_QUIET = 0.06
-"""Seconds without another answer after which the first leader of a lattice believes that it knows all hosts."""
-RETURN = 2.5
-"""Seconds that hosts have to come back after NATS was away."""
+"""Seconds without another answer after which all hosts are believed to be known."""
 _OPEN_TIMEOUT = 5.0
 _ASK_TIMEOUT = 1.0
 _WRITE_TIMEOUT = 2.0
+_TELL_AGAIN = 1.0
 
 
 class Leader:
-    """One term of leadership: `run` until it is cancelled."""
+    """One host's part in the reconciliation: `run` until it is cancelled."""
 
     def __init__(
         self,
@@ -88,93 +62,99 @@ class Leader:
         client: LatticeClient,
         policy: Policy,
         *,
-        may_act: Callable[[], bool] = lambda: True,
+        term: Callable[[], int | None],
         tick: float = TICK,
         trust_after: float = -math.inf,
     ) -> None:
-        """`may_act` is asked before every command: whether nobody else leads by now.
+        """`term` tells at every moment under which term this host holds the lease, if it does.
+
+        Whoever makes this calls `lease_changed` when that may have changed.
 
         Until `trust_after` a host that does not answer may not have come back yet from an outage of NATS.
         """
         self._connection = connection
         self._lattice = lattice
-        self._host_id = host_id
         self._client = client
-        self._policy = policy
-        self._tick = tick
-        self._trust_after = trust_after
-        self._journal = Journal(policy)
-        self._executor = Executor(client, may_act)
-        self._picture = Picture(self._wake_up)
+        self._term = term
+        self._led: int | None = None
+        """The term that the core was told of."""
+        self._executor = Executor(client)
         self._mirror = ManifestMirror(lattice, self._application_changed)
-        self._ledger: LedgerFile | None = None
-        self._owned = Owned()
+        self._wishes = Wishes()
+        self._members = MembershipWatcher(connection, lattice, self._on_member)
+        self._core = Core(
+            host_id,
+            self._desired,
+            policy,
+            tick=tick,
+            members=self._members.membership.members,
+            trust_after=trust_after,
+        )
+        self._board = StatusBoard(connection, lattice)
+        self._plan: Plan | None = None
+        self._plan_told = asyncio.Event()
         self._wake = asyncio.Event()
-        self._since: Mapping[SinceKey, float] = {}
-        self._teller = StatusTeller(StatusBoard(connection, lattice), time.time() - asyncio.get_running_loop().time())
-        self._wake_at: float | None = None
-        self._watches: list[Watch] = []
-        self.passes = 0
-        """How many passes were made; for tests and for `get`."""
+
+    @property
+    def leading(self) -> bool:
+        """Whether this host leads at the moment."""
+        return self._led is not None and self._led == self._term()
+
+    @property
+    def passes(self) -> int:
+        """How many passes were made."""
+        return self._core.passes
+
+    def lease_changed(self) -> None:
+        self._wake.set()
 
     async def run(self) -> None:
-        """Leads until cancelled. Raises what keeps it from beginning."""
-        loop = asyncio.get_running_loop()
-        subscriptions = [
-            await self._connection.subscribe(f"wadm.evt.{self._lattice}.*", self._on_manifest_event),
-            await listen(self._connection, self._lattice, self._on_event),
-        ]
-        members = MembershipWatcher(self._connection, self._lattice, self._on_member)
-        forget = self._connection.listen(self._connection_changed)
-        try:
-            await members.start()
-            await self._begin(loop.time() + _OPEN_TIMEOUT)
-            while True:
-                await self._pass()
-                await self._rest()
-        finally:
-            forget()
-            await members.aclose()
-            await self._mirror.aclose()
-            for watch in self._watches:
-                await watch.aclose()
-            for subscription in subscriptions:
-                await subscription.unsubscribe()
+        """Stands by or leads until cancelled. Raises what keeps it from beginning."""
+        async with AsyncExitStack() as life:
+            await self._listen(life)
+            deadline = self._now() + _OPEN_TIMEOUT
+            await self._read(life, deadline)
+            trellis = await open_bucket(self._connection, subjects.trellis_bucket(self._lattice), deadline=deadline)
+            self._ledger = LedgerFile(trellis)
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                tasks.create_task(self._tell(), name="statuses")
+                while True:
+                    self._turn()
+                    await self._rest()
 
-    async def _begin(self, deadline: float) -> None:
+    async def _listen(self, life: AsyncExitStack) -> None:
+        life.callback(self._connection.listen(self._connection_changed))
+        manifests = await self._connection.subscribe(f"wadm.evt.{self._lattice}.*", self._on_manifest_event)
+        life.push_async_callback(manifests.unsubscribe)
+        events = await listen(self._connection, self._lattice, self._on_event)
+        life.push_async_callback(events.unsubscribe)
+        life.push_async_callback(self._members.aclose)
+        await self._members.start()
+
+    async def _read(self, life: AsyncExitStack, deadline: float) -> None:
         """Reads everything there is, all at the same time: work may be waiting to be placed again."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow(BUCKET, deadline), name="read applications")
-            tasks.create_task(self._follow(subjects.lattice_bucket(self._lattice), deadline), name="read links")
-            tasks.create_task(self._follow(subjects.config_bucket(self._lattice), deadline), name="read configs")
-            tasks.create_task(self._teller.open(deadline=deadline), name="open statuses")
-            tasks.create_task(self._meet_hosts(deadline), name="meet hosts")
+            tasks.create_task(self._follow_applications(life, deadline), name="read applications")
+            for name, on_change in (
+                (subjects.lattice_bucket(self._lattice), self._on_component),
+                (subjects.config_bucket(self._lattice), self._on_config),
+            ):
+                tasks.create_task(self._follow(name, on_change, life, deadline), name=f"read {name}")
+            tasks.create_task(self._board.open(deadline=deadline), name="open statuses")
 
-    async def _follow(self, name: str, deadline: float) -> None:
+    async def _follow_applications(self, life: AsyncExitStack, deadline: float) -> None:
+        bucket = await open_bucket(self._connection, BUCKET, deadline=deadline)
+        life.push_async_callback(self._mirror.aclose)
+        await self._mirror.start(bucket, deadline=deadline)
+
+    async def _follow(
+        self, name: str, on_change: Callable[[Change], None], life: AsyncExitStack, deadline: float
+    ) -> None:
         bucket = await open_bucket(self._connection, name, deadline=deadline)
-        if name == BUCKET:
-            await self._mirror.start(bucket, deadline=deadline)
-            return
-        links = name == subjects.lattice_bucket(self._lattice)
-        watch = await bucket.watch(self._on_component if links else self._on_config, deadline=deadline)
-        self._watches.append(watch)
+        watch = await bucket.watch(on_change, deadline=deadline)
+        life.push_async_callback(watch.aclose)
         await watch.synced(deadline=deadline)
-
-    async def _meet_hosts(self, deadline: float) -> None:
-        """Asks who is there, until all hosts of before have answered; the first leader ever waits for all."""
-        bucket: KeyValueBucket = await open_bucket(
-            self._connection, subjects.trellis_bucket(self._lattice), deadline=deadline
-        )
-        self._ledger = LedgerFile(bucket)
-        ledger = await self._ledger.read(deadline=deadline)
-        self._owned = ledger.owned
-        expect = {self._host_id, *ledger.hosts} if ledger.hosts else ()
-        while True:
-            for info in await self._client.hosts(timeout=FIRST_PING, expect=expect, quiet=FIRST_QUIET):
-                self._picture.found_host(info.id, self._now())
-            if self._now() >= self._trust_after or self._picture.hosts.keys() >= set(expect):
-                break
-        await self._ask_hosts()
 
     # What is heard
 
@@ -183,64 +163,28 @@ class Leader:
 
     def _connection_changed(self, connected: bool) -> None:
         if connected:
-            self._trust_after = self._now() + RETURN
-            self._wake_up("the connection is back")
-
-    def _wake_up(self, reason: str) -> None:
-        _log.debug("A pass is due: %s", reason)
+            self._core.connection_back(self._now())
+        else:
+            self._core.connection_lost()
         self._wake.set()
 
     def _application_changed(self, name: str) -> None:
-        self._wake_up(f"application {name} changed")
+        self._core.changed()
+        self._wake.set()
 
     def _on_member(self, change: MemberChange) -> None:
-        """What the hosts' beats say."""
-        now, host = self._now(), change.host
-        if change.kind in (ChangeKind.GONE, ChangeKind.LEFT):
-            self._picture.lost_host(host, now)
-        elif change.kind is ChangeKind.SUSPECT:
-            # A process that was killed has nobody listening: asking tells at once, waiting takes longer.
-            self._picture.touch(host, f"host {host} is quiet")
-        else:
-            if change.kind is ChangeKind.RESTARTED:
-                self._journal.forget_host(host)
-            self._picture.saw_beat(host, change.beat.draining, now)
+        self._core.member(change, self._now())
+        self._wake.set()
 
     def _on_manifest_event(self, message: Message) -> None:
-        """Somebody deployed or undeployed: what failed before is tried anew."""
         name = announced_name(message.data)
         if name is not None:
-            self._journal.forget_application(name)
-            self._wake_up(f"application {name} was announced")
+            self._core.announced(name)
+            self._wake.set()
 
     def _on_event(self, event: LatticeEvent) -> None:
-        now, data = self._now(), event.event
-        if isinstance(data, HostStopped):
-            self._picture.lost_host(event.source, now)
-            return
-        if isinstance(data, HostStarted):
-            # Whatever was sent to the process that ran under this id before is void.
-            self._journal.forget_host(event.source)
-            self._picture.found_host(event.source, now)
-        elif isinstance(data, HostHeartbeat):
-            self._picture.found_host(event.source, now)
-            return
-        elif isinstance(data, HealthCheckFailed | HealthCheckPassed | HealthCheckStatus):
-            # A status says that a check was made, not how it ended.
-            if not isinstance(data, HealthCheckStatus):
-                self._picture.saw_health(event.source, data.provider_id, isinstance(data, HealthCheckPassed))
-            return
-        elif isinstance(data, ProviderStarted):
-            self._picture.saw_health(event.source, data.provider_id, True)
-        elif isinstance(data, ComponentScaleFailed):
-            self._journal.scale_failed(
-                event.source, data.component_id, data.max_instances, data.error, now, final=_is_final(data)
-            )
-        elif isinstance(data, ProviderStartFailed):
-            self._journal.start_failed(
-                event.source, data.provider_id, data.provider_ref, data.error, now, final=_is_final(data)
-            )
-        self._picture.touch(event.source, f"{event.kind} from {event.source}")
+        self._core.event(event, self._now())
+        self._wake.set()
 
     def _on_component(self, change: Change) -> None:
         kind, _, source = change.key.partition("_")
@@ -251,7 +195,8 @@ class Leader:
         except TrellisError as error:
             _log.warning("The links of %s cannot be read: %s", source, error)
             return
-        self._picture.set_links(source, spec.links)
+        self._core.picture.set_links(source, spec.links)
+        self._wake.set()
 
     def _on_config(self, change: Change) -> None:
         try:
@@ -259,95 +204,121 @@ class Leader:
         except TrellisError as error:
             _log.warning("The config %s cannot be read: %s", change.key, error)
             return
-        self._picture.set_config(change.key, values)
+        self._core.picture.set_config(change.key, values)
+        self._wake.set()
 
-    # Passes
+    def _desired(self) -> Desired:
+        return self._wishes.of(self._mirror.applications)
+
+    # What is to be done
+
+    def _turn(self) -> None:
+        self._wake.clear()
+        term = self._term()
+        if term != self._led:
+            self._led = term
+            if term is None:
+                self._core.lease_lost()
+            else:
+                self._core.lease_gained(self._now())
+        for action in self._core.advance(self._now()):
+            if isinstance(action, Tell):
+                self._plan = action.plan
+                self._plan_told.set()
+            else:
+                self._tasks.create_task(self._perform(action, term), name=type(action).__name__)
 
     async def _rest(self) -> None:
-        """Waits until there is a reason for another pass."""
-        now = self._now()
-        due = self._picture.next_check(min(now + self._tick, self._wake_at or now + self._tick))
+        """Until something was heard, or the core wants to go on."""
         try:
-            async with asyncio.timeout_at(max(due, now + DEBOUNCE)):
+            async with asyncio.timeout_at(self._core.wake_at if self._core.wake_at < math.inf else None):
                 await self._wake.wait()
-            await asyncio.sleep(DEBOUNCE)
         except TimeoutError:
             pass
 
-    async def _pass(self) -> None:
-        """Looks, plans, acts and tells, once."""
-        self._wake.clear()
-        if not self._connection.connected:
-            return
+    async def _perform(self, action: Action, term: int | None) -> None:
+        match action:
+            case SendCommand(step):
+                await self._send(step, term)
+            case AskInventory(host, covers):
+                await self._ask(host, covers)
+            case FindHosts(expect):
+                await self._find_hosts(expect)
+            case WriteLedger(ledger):
+                await self._write(ledger)
+            case ReadLedger():
+                await self._read_ledger()
+            case Tell():
+                raise AssertionError("statuses have a task of their own")
+            case _:
+                assert_never(action)
+        self._wake.set()
+
+    async def _send(self, step: Step, term: int | None) -> None:
+        failure: TrellisError | None = None
         try:
-            await self._ask_hosts()
-            found = self._plan()
-            await self._remember(found)
-            await self._executor.run(found, self._before, self._after)
-            self._journal.keep_only(found.wanted, self._now())
-            self._since, self._wake_at = found.since, found.wake_at
-            await self._teller.tell(found, self._mirror.applications, deadline=self._now() + _WRITE_TIMEOUT)
-            self.passes += 1
+            if term is None or term != self._term():
+                raise Unavailable("This host does not lead any more.", retry_after=1.0)
+            await self._executor.send(step.command)
         except TrellisError as error:
-            # What could not be done now is still to be done: the next pass sees it.
-            _log.warning("A pass of the scheduler did not end well: %s", error)
-            self._wake_at = self._now() + 1.0
-
-    def _plan(self) -> Plan:
-        hosts, links, configs = self._picture.world()
-        observed = Observed(hosts, links, configs, self._owned, self._journal.attempts, self._since)
-        return plan(self._desired(), observed, self._now(), self._policy)
-
-    def _desired(self) -> Desired:
-        applications = self._mirror.applications
-        deployed = [manifest for app in applications.values() if (manifest := app.deployed) is not None]
-        latest = {name: m for name, app in applications.items() if (m := app.manifest(app.latest)) is not None}
-        return desired_of(deployed, latest)
-
-    async def _ask_hosts(self) -> None:
-        """Reads the inventories that may have changed, and finds out about hosts that have gone quiet."""
-        now = self._now()
-        self._picture.forget_old(now)
-        async with asyncio.TaskGroup() as tasks:
-            for id in self._picture.to_ask(now):
-                tasks.create_task(self._ask_host(id), name=f"inventory of {id}")
-
-    async def _ask_host(self, id: str) -> None:
-        try:
-            inventory = await self._client.inventory(id, timeout=_ASK_TIMEOUT)
-        except (Unavailable, DeadlineExceeded) as error:
-            now = self._now()
-            if self._connection.connected and now >= self._trust_after:
-                self._picture.no_answer(id, error.fields.get("reason") == "no-host", now)
-        except (PeerMisbehaved, TrellisError) as error:
-            _log.warning("The inventory of host %s cannot be read: %s", id, error)
-        else:
-            self._picture.saw_inventory(inventory, self._now())
-
-    async def _remember(self, found: Plan) -> None:
-        """Notes what will be made before it is made."""
-        assert self._ledger is not None
-        self._owned = found.owned
-        live = frozenset(id for id, file in self._picture.hosts.items() if file.live)
-        await self._ledger.write(Ledger(found.owned, live), deadline=self._now() + _WRITE_TIMEOUT)
-
-    def _before(self, step: Step) -> None:
-        self._journal.sent(step.command, step.app, self._now())
-
-    def _after(self, step: Step, error: TrellisError | None) -> None:
-        if error is not None:
             _log.warning("%s failed: %s", step.key, error)
-            self._journal.failed(step.command, str(error), self._now(), final=isinstance(error, RequestInvalid))
-            self._wake_up(f"{step.key} failed")
-            host = command_host(step.command)
-            if host is not None and isinstance(error, Unavailable | DeadlineExceeded | Conflict | NotFound):
-                # It is not as we think it is: gone, or running something else.
-                self._picture.touch(host, f"host {host} refused a command")
+            failure = error
+        self._core.command_ended(step, failure, self._now())
 
+    async def _ask(self, host: str, covers: int) -> None:
+        try:
+            inventory = await self._client.inventory(host, timeout=_ASK_TIMEOUT)
+        except (Unavailable, DeadlineExceeded) as error:
+            absent = error.fields.get("reason") == "no-host" and self._connection.connected
+            self._core.inventory_missing(host, covers, self._now(), absent=absent)
+        except TrellisError as error:
+            _log.warning("The inventory of host %s cannot be read: %s", host, error)
+            self._core.inventory_unreadable(host, covers)
+        else:
+            self._core.inventory_came(inventory, covers, self._now())
 
-def _is_final(failure: Failure) -> bool:
-    """Whether a start that failed would fail again. Not so for a file that is missing: it may still come."""
-    error = failure.exception
-    if isinstance(error, NotFound):  # an import that nobody provides, a provider that is not installed
-        return not error.fields.keys().isdisjoint(("imports", "reference"))
-    return isinstance(error, RequestInvalid | Denied)
+    async def _find_hosts(self, expect: frozenset[str]) -> None:
+        found: list[str] = []
+        try:
+            found = [info.id for info in await self._client.hosts(timeout=FIRST_PING, expect=expect, quiet=FIRST_QUIET)]
+        except TrellisError as error:
+            _log.debug("The hosts could not be asked for: %s", error)
+        self._core.hosts_found(found, self._now())
+
+    async def _read_ledger(self) -> None:
+        try:
+            ledger = await self._ledger.read(deadline=self._now() + _WRITE_TIMEOUT)
+        except TrellisError as error:
+            _log.warning("What earlier leaders noted cannot be read: %s", error)
+            await asyncio.sleep(_TELL_AGAIN)
+            self._core.ledger_failed(self._now())
+        else:
+            self._core.ledger_read(ledger, self._now())
+
+    async def _write(self, ledger: Ledger) -> None:
+        try:
+            await self._ledger.write(ledger, deadline=self._now() + _WRITE_TIMEOUT)
+        except TrellisError as error:
+            _log.warning("What the scheduler is about to do could not be noted: %s", error)
+            self._core.ledger_failed(self._now(), conflict=isinstance(error, Conflict))
+        else:
+            self._core.ledger_written(ledger, self._now())
+
+    async def _tell(self) -> None:
+        """Publishes statuses, the newest only."""
+        epoch = time.time() - self._now()
+        teller, led = StatusTeller(self._board, epoch), self._led
+        while True:
+            await self._plan_told.wait()
+            self._plan_told.clear()
+            if not self.leading or self._plan is None:
+                continue
+            if led != self._led:
+                # Somebody else may have told other things meanwhile.
+                teller, led = StatusTeller(self._board, epoch), self._led
+            try:
+                await teller.tell(self._plan, self._mirror.applications, deadline=self._now() + _WRITE_TIMEOUT)
+            except TrellisError as error:
+                _log.warning("Statuses could not be told: %s", error)
+                await asyncio.sleep(_TELL_AGAIN)
+                self._plan_told.set()

@@ -65,15 +65,14 @@ class LedgerFile:
 
     def __init__(self, bucket: KeyValueBucket) -> None:
         self._bucket = bucket
-        self._stored: Ledger | None = None
+        self._revision = 0
 
     async def read(self, *, deadline: float) -> Ledger:
+        """The record as it is now; every leader reads it first."""
         entry = await self._bucket.get(KEY, deadline=deadline)
-        self._stored = Ledger.decode(entry.value) if entry else None
-        return self._stored or Ledger()
+        self._revision = entry.revision if entry is not None else 0
+        return Ledger.decode(entry.value) if entry is not None else Ledger()
 
     async def write(self, ledger: Ledger, *, deadline: float) -> None:
-        """Writes it if it differs from what is stored. Only the leader does, so nobody is overwritten."""
-        if ledger != self._stored:
-            await self._bucket.put(KEY, ledger.encode(), deadline=deadline)
-            self._stored = ledger
+        """Replaces what was read or written last. Raises `Conflict` if another leader has written since."""
+        self._revision = await self._bucket.put(KEY, ledger.encode(), deadline=deadline, expected=self._revision)

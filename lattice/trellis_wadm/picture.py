@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from trellis_lattice.bus.membership import Member
 from trellis_lattice.control.host import HostInventory
 from trellis_lattice.links import Link
-from trellis_wadm.planner.world import Host, RunningComponent, RunningProvider
+from trellis_wadm.inventory import CORDON_LABEL, DRAIN_LABEL, host_of
+from trellis_wadm.planner.world import Host
 
 __all__ = ["CORDON_LABEL", "DRAIN_LABEL", "HostFile", "Picture"]
-
-CORDON_LABEL = "trellis.dev/cordoned"
-DRAIN_LABEL = "trellis.dev/draining"
 
 PROBE_EVERY = 5.0
 """Seconds after which a host that sends no beats (a foreign one) is asked again."""
@@ -43,12 +42,26 @@ class HostFile:
     """When it last answered or said something."""
     beating: bool = False
     """Whether its beats are heard: then their end says that it is gone, and nothing else does."""
-    stale: bool = True
-    cordoned: bool = False
-    draining: bool = False
+    suspect: bool = False
+    """Its beats are late: whoever waits for an answer from it may wait in vain."""
+    news: int = 1
+    """Grows with every reason to read its inventory again."""
+    read: int = 0
+    """How much of the news its inventory covers."""
+    void: int = 0
+    """Answers that cover no more news than this are from before it was gone, or from an earlier process."""
+    asked: float = -math.inf
+    """When its inventory was last asked for."""
     beat_draining: bool = False
     unhealthy: set[str] = field(default_factory=set)
     """Ids of providers whose last health check failed."""
+    host: Host | None = None
+    """What the planner sees, until something changes."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether its inventory may say something else by now."""
+        return self.read < self.news
 
 
 @dataclass(slots=True)
@@ -67,7 +80,8 @@ class Picture:
             file = self.hosts[id] = HostFile(id, since=now)
             self.changed(f"host {id} joined")
         elif not file.live:
-            file.live, file.since, file.stale = True, now, True
+            file.live, file.since, file.host = True, now, None
+            file.news += 1
             self.changed(f"host {id} is back")
         file.heard = now
         return file
@@ -75,29 +89,60 @@ class Picture:
     def saw_beat(self, id: str, draining: bool, now: float) -> None:
         """A beat that said something new: its inventory is to be read again."""
         file = self.found_host(id, now)
-        file.beating, file.beat_draining = True, draining
+        file.beating, file.beat_draining, file.suspect, file.host = True, draining, False, None
         self.touch(id, f"host {id} changed")
+
+    def suspect(self, id: str) -> None:
+        """Its beats are late. A killed process has nobody listening: asking tells at once, waiting takes longer."""
+        file = self.hosts.get(id)
+        if file is not None:
+            file.suspect = True
+            self.touch(id, f"host {id} is quiet")
+
+    def restarted(self, id: str) -> None:
+        """Another process runs under this id: what was known of the old one is void."""
+        file = self.hosts.get(id)
+        if file is not None:
+            file.inventory = file.host = None
+            file.void = file.news
+            file.news += 1
+            file.unhealthy.clear()
 
     def touch(self, id: str, reason: str) -> None:
         """Something happened on a host: its inventory is to be asked for again."""
         file = self.hosts.get(id)
         if file is not None:
-            file.stale = True
+            file.news += 1
             self.changed(reason)
 
-    def saw_inventory(self, inventory: HostInventory, now: float) -> None:
+    def asking(self, id: str, now: float) -> int:
+        """Its inventory is being asked for; the number goes with the answer, to tell what that covers."""
+        file = self.hosts[id]
+        file.asked = now
+        return file.news
+
+    def saw_inventory(self, inventory: HostInventory, now: float, covers: int | None = None) -> None:
+        """The answer of a host to a question asked when there was that much news of it; None: asked just now."""
+        known = self.hosts.get(inventory.host_id)
+        if known is not None and covers is not None and (covers <= known.void or covers < known.read):
+            return
         file = self.found_host(inventory.host_id, now)
-        file.inventory = inventory
-        file.stale = False
-        file.cordoned = inventory.labels.get(CORDON_LABEL) == "true"
-        file.draining = inventory.labels.get(DRAIN_LABEL) == "true"
+        file.inventory, file.host, file.read = inventory, None, file.news if covers is None else covers
+
+    def unreadable(self, id: str, covers: int) -> None:
+        """Its answer made no sense: what was known before stays."""
+        file = self.hosts.get(id)
+        if file is not None:
+            file.read = max(file.read, covers)
 
     def lost_host(self, id: str, now: float) -> None:
         """A host said goodbye, or proved to be gone."""
         file = self.hosts.get(id)
         if file is not None and file.live:
-            file.live, file.since, file.inventory, file.stale = False, now, None, True
-            file.beating = file.beat_draining = False
+            file.live, file.since, file.inventory, file.host = False, now, None, None
+            file.void = file.news
+            file.news += 1
+            file.beating = file.beat_draining = file.suspect = False
             file.unhealthy.clear()
             self.changed(f"host {id} is gone")
 
@@ -118,6 +163,7 @@ class Picture:
             file.unhealthy.discard(provider)
         else:
             file.unhealthy.add(provider)
+        file.host = None
         self.changed(f"health of {provider} on {host} changed")
 
     def no_answer(self, id: str, absent: bool, now: float) -> None:
@@ -150,47 +196,37 @@ class Picture:
             self.configs[name] = values
         self.changed(f"config {name} changed")
 
-    def world(self) -> tuple[dict[str, Host], tuple[Link, ...], dict[str, Mapping[str, str]]]:
-        """Hosts, links and configs as the planner wants them."""
+    def world(
+        self, members: Mapping[str, Member] | None = None
+    ) -> tuple[dict[str, Host], tuple[Link, ...], dict[str, Mapping[str, str]]]:
+        """Hosts, links and configs as the planner wants them; `members` tell how loaded each host is."""
         links = tuple(link for source in sorted(self.links) for link in self.links[source])
-        return {id: _host(file) for id, file in self.hosts.items()}, links, dict(self.configs)
+        hosts = {id: _host(file, members.get(id) if members else None) for id, file in self.hosts.items()}
+        return hosts, links, dict(self.configs)
 
 
 def _probe_at(file: HostFile) -> float:
     if file.beating:
         return math.inf
-    return file.heard + (PROBE_NEW_EVERY if file.heard - file.since < NEW_FOR else PROBE_EVERY)
+    return max(file.heard, file.asked) + (PROBE_NEW_EVERY if file.heard - file.since < NEW_FOR else PROBE_EVERY)
 
 
-def _host(file: HostFile) -> Host:
-    inventory = file.inventory
-    if inventory is None:
-        return Host(
-            file.id,
-            live=file.live,
-            known=False,
-            cordoned=file.cordoned,
-            draining=file.draining or file.beat_draining,
-            since=file.since,
-        )
-    components = {
-        c.id: RunningComponent(c.id, c.image_ref, c.max_instances, dict(c.annotations or {}))
-        for c in inventory.components
-    }
-    providers = {
-        p.id: RunningProvider(
-            p.id, p.image_ref, dict(p.annotations or {}), healthy=p.id not in file.unhealthy, problem=p.problem or ""
-        )
-        for p in inventory.providers
-    }
-    return Host(
-        id=file.id,
-        name=inventory.friendly_name,
-        labels=inventory.labels,
-        components=components,
-        providers=providers,
-        live=file.live,
-        cordoned=file.cordoned,
-        draining=file.draining or file.beat_draining,
-        since=file.since,
-    )
+def _host(file: HostFile, member: Member | None) -> Host:
+    """Made once and kept until something changes: a pass over a thousand hosts makes few anew."""
+    host = file.host
+    if host is None:
+        inventory = file.inventory
+        if inventory is None:
+            host = Host(file.id, live=file.live, known=False, draining=file.beat_draining, since=file.since)
+        else:
+            host = host_of(
+                inventory,
+                live=file.live,
+                draining=file.beat_draining,
+                since=file.since,
+                unhealthy=file.unhealthy,
+            )
+        file.host = host
+    if member is not None and (host.load, host.memory) != (member.beat.load, member.beat.memory):
+        host = file.host = replace(host, load=member.beat.load, memory=member.beat.memory)
+    return host

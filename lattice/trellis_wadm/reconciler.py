@@ -51,10 +51,13 @@ class Reconciler:
         self._boot = boot
         self._policy = policy or Policy()
         self._tick = tick
-        self._changed = asyncio.Event()
         self._trust_after = -math.inf
-        self.leading = False
+        self._leader: Leader | None = None
+
+    @property
+    def leading(self) -> bool:
         """Whether this host leads at the moment."""
+        return self._leader is not None and self._leader.leading
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then gives the lease back. Never fails because NATS is away."""
@@ -76,12 +79,12 @@ class Reconciler:
     async def _serve(self, stop: asyncio.Event) -> None:
         deadline = asyncio.get_running_loop().time() + _OPEN_TIMEOUT
         bucket = await open_bucket(self._connection, subjects.trellis_bucket(self._lattice), deadline=deadline)
-        lease = Lease(bucket, LEASE, self._host_id, self._boot, on_change=lambda held: self._changed.set())
+        lease = Lease(bucket, LEASE, self._host_id, self._boot, on_change=self._lease_changed)
         lease.start()
         server: WadmServer | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                leading = tasks.create_task(self._lead_while_held(lease), name="leader")
+                leading = tasks.create_task(self._lead(lease), name="leader")
                 manifests = await open_bucket(self._connection, BUCKET, deadline=deadline)
                 server = WadmServer(self._connection, self._lattice, manifests)
                 await server.start(deadline=deadline)
@@ -96,48 +99,30 @@ class Reconciler:
                 await server.aclose()
             await lease.aclose()
 
-    async def _lead_while_held(self, lease: Lease) -> None:
-        """Leads whenever the lease is ours, until cancelled."""
-        while True:
-            self._changed.clear()
-            if not lease.held:
-                await self._changed.wait()
-                continue
-            term = asyncio.create_task(self._lead(lease), name="term")
-            lost = asyncio.create_task(self._until_lost(lease), name="lease watch")
-            try:
-                await asyncio.wait((term, lost), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                self.leading = False
-                term.cancel()
-                lost.cancel()
-                await asyncio.gather(term, lost, return_exceptions=True)
-
-    async def _until_lost(self, lease: Lease) -> None:
-        while lease.held:
-            self._changed.clear()
-            await self._changed.wait()
-
     async def _lead(self, lease: Lease) -> None:
-        """One term; ends only when cancelled. What fails is begun again after a while."""
+        """Stands by or leads until cancelled. What fails is begun again after a while."""
         while True:
-            leader = Leader(
+            self._leader = Leader(
                 self._connection,
                 self._lattice,
                 self._host_id,
                 self._client,
                 self._policy,
-                may_act=lambda: lease.held,
+                term=lambda: lease.term if lease.held else None,
                 tick=self._tick,
                 trust_after=self._trust_after,
             )
-            _log.info("Host %s leads the reconciliation of lattice %s", self._host_id, self._lattice)
-            self.leading = True
             try:
-                await leader.run()
+                await self._leader.run()
             except (TrellisError, ExceptionGroup) as error:
                 _log.warning("The reconciler begins anew: %s", _first(error), exc_info=not _expected(error))
             await asyncio.sleep(_AGAIN)
+
+    def _lease_changed(self, held: bool) -> None:
+        if held:
+            _log.info("Host %s leads the reconciliation of lattice %s", self._host_id, self._lattice)
+        if self._leader is not None:
+            self._leader.lease_changed()
 
 
 class ReconcilerService:
