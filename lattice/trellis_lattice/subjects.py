@@ -8,6 +8,7 @@ parsing never raises: a foreign subject is `None`.
     <evt>.<lattice>.<event>                                 events
     <wadm>.<lattice>.model.<operation>[.<name>]             applications
     trellis.v1.<lattice>.beat.<host>                        liveness, ours
+    trellis.v1.<lattice>.probe.<host>                       the same, asked for
     $KV.<bucket>.<key>                                      state in JetStream
 """
 
@@ -46,6 +47,7 @@ __all__ = [
     "parse_event",
     "parse_kv",
     "parse_wadm",
+    "probe",
     "trellis_bucket",
     "wadm",
     "wadm_all",
@@ -194,6 +196,11 @@ def beat(lattice: str, host: str) -> str:
 def beats(lattice: str) -> str:
     """The subject to subscribe to for the beats of every host."""
     return f"trellis.v1.{check_lattice(lattice)}.beat.*"
+
+
+def probe(lattice: str, host: str) -> str:
+    """The subject on which a host is asked whether it lives; it answers with a beat."""
+    return f"trellis.v1.{check_lattice(lattice)}.probe.{check_id(host, 'host id')}"
 
 
 def parse_beat(subject: str) -> tuple[str, str] | None:

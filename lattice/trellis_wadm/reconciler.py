@@ -80,6 +80,9 @@ class Reconciler:
         deadline = asyncio.get_running_loop().time() + _OPEN_TIMEOUT
         bucket = await open_bucket(self._connection, subjects.trellis_bucket(self._lattice), deadline=deadline)
         lease = Lease(bucket, LEASE, self._host_id, self._boot, on_change=self._lease_changed)
+        # Every write of the lease is a message that all can hear: a lease that is given up is taken at once.
+        key = subjects.kv_subject(subjects.trellis_bucket(self._lattice), LEASE)
+        writes = await self._connection.subscribe(key, lambda message: lease.stirred())
         lease.start()
         server: WadmServer | None = None
         try:
@@ -97,6 +100,7 @@ class Reconciler:
         finally:
             if server is not None:
                 await server.aclose()
+            await writes.unsubscribe()
             await lease.aclose()
 
     async def _lead(self, lease: Lease) -> None:

@@ -1,4 +1,8 @@
-"""Liveness: every host says each second that it lives, everyone may listen (the rules are in `membership`)."""
+"""Liveness: every host says each second that it lives, and when it is asked; everyone may listen.
+
+The rules are in `membership`. A question goes to one host on its own subject: if nobody listens there, NATS says so
+at once, and the host is gone without any waiting.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,8 @@ from dataclasses import dataclass
 
 from trellis_lattice import subjects
 from trellis_lattice.bus.connection import Connection, Message, Subscription
-from trellis_lattice.bus.membership import Beat, Change, Membership, Timing
-from trellis_lattice.errors import DeadlineExceeded, TrellisError
+from trellis_lattice.bus.membership import Beat, Change, Membership, Probe, Timing
+from trellis_lattice.errors import DeadlineExceeded, TrellisError, Unavailable
 
 __all__ = ["BeatPublisher", "HostStatus", "MembershipWatcher"]
 
@@ -33,7 +37,7 @@ class HostStatus:
 
 
 class BeatPublisher:
-    """Publishes the beats of one host from `start` until `aclose`, which says goodbye."""
+    """Publishes the beats of one host from `start` until `aclose`, which says goodbye; answers who asks for one."""
 
     def __init__(
         self,
@@ -47,6 +51,9 @@ class BeatPublisher:
     ) -> None:
         self._connection = connection
         self._subject = subjects.beat(lattice, host_id)
+        self._asked_at = subjects.probe(lattice, host_id)
+        self._questions: Subscription | None = None
+        self._forget: Callable[[], None] = lambda: None
         self._host_id = host_id
         self._boot = boot
         self._status = status
@@ -56,6 +63,8 @@ class BeatPublisher:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        # Whoever hears nothing of us because the connection was away is to hear at once that it is back.
+        self._forget = self._connection.listen(lambda connected: self._changed.set() if connected else None)
         self._task = asyncio.create_task(self._run(), name="beats")
 
     def changed(self) -> None:
@@ -65,15 +74,20 @@ class BeatPublisher:
     async def aclose(self) -> None:
         if self._task is None:
             return
+        self._forget()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
         await self._send(leaving=True)
+        if self._questions is not None:
+            await self._questions.unsubscribe()
+            self._questions = None
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             self._changed.clear()
+            await self._listen()
             await self._send()
             sent = loop.time()
             try:
@@ -83,7 +97,24 @@ class BeatPublisher:
                 continue
             await asyncio.sleep(max(0.0, sent + _SHORTEST - loop.time()))
 
+    async def _listen(self) -> None:
+        if self._questions is None:
+            try:
+                self._questions = await self._connection.subscribe(self._asked_at, self._answer)
+            except TrellisError as error:
+                _log.debug("Nobody can ask this host whether it lives: %s", error)
+
+    def _answer(self, message: Message) -> None:
+        if message.reply:
+            self._connection.publish_soon(message.reply, self._beat().encode())
+
     async def _send(self, *, leaving: bool = False) -> None:
+        try:
+            await self._connection.publish(self._subject, self._beat(leaving=leaving).encode())
+        except TrellisError as error:
+            _log.debug("A beat was not sent: %s", error)
+
+    def _beat(self, *, leaving: bool = False) -> Beat:
         try:
             status = self._status()
         except Exception:
@@ -91,7 +122,7 @@ class BeatPublisher:
             _log.exception("The status of this host cannot be told; its beat says nothing of it")
             status = HostStatus()
         self._sequence += 1
-        beat = Beat(
+        return Beat(
             self._host_id,
             self._boot,
             self._sequence,
@@ -101,14 +132,13 @@ class BeatPublisher:
             leaving,
             status.memory,
         )
-        try:
-            await self._connection.publish(self._subject, beat.encode())
-        except TrellisError as error:
-            _log.debug("A beat was not sent: %s", error)
 
 
 class MembershipWatcher:
-    """Keeps a `Membership` from `start` until `aclose` and reports its changes to a plain function."""
+    """Keeps a `Membership` from `start` until `aclose` and reports its changes to a plain function.
+
+    `probing(host)`: whether a suspect is to be asked; who has nothing to do with it waits for its silence to end.
+    """
 
     def __init__(
         self,
@@ -118,11 +148,15 @@ class MembershipWatcher:
         *,
         timing: Timing | None = None,
         interval: float = INTERVAL,
+        probing: Callable[[str], bool] = lambda host: True,
     ) -> None:
         self.membership = Membership(timing)
         self._connection = connection
+        self._lattice = lattice
         self._subject = subjects.beats(lattice)
         self._on_change = on_change
+        self._probing = probing
+        self._probes: set[asyncio.Task[None]] = set()
         self._interval = interval
         self._complete = asyncio.Event()
         self._subscription: Subscription | None = None
@@ -142,11 +176,17 @@ class MembershipWatcher:
         except TimeoutError:
             raise DeadlineExceeded("The hosts of the lattice were not heard in time.") from None
 
+    def doubt(self) -> None:
+        """Something had nobody to answer it: a host may be gone. Those that are quiet are asked at once."""
+        self._ask_all(self.membership.doubt(asyncio.get_running_loop().time()))
+
     async def aclose(self) -> None:
         self._forget()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            tasks = (self._task, *self._probes)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._task = None
         if self._subscription is not None:
             await self._subscription.unsubscribe()
@@ -161,7 +201,33 @@ class MembershipWatcher:
                 heard_since = loop.time()
             elif loop.time() - heard_since >= self._interval * 1.25:
                 self._complete.set()
-            self._report(self.membership.tick(loop.time()))
+            now = loop.time()
+            self._report(self.membership.tick(now))
+            self._ask_all(self.membership.suspects(now, self._probing))
+
+    def _ask_all(self, probes: list[Probe]) -> None:
+        for probe in probes:
+            task = asyncio.create_task(self._ask(probe), name=f"probe {probe.host}")
+            self._probes.add(task)
+            task.add_done_callback(self._probes.discard)
+
+    async def _ask(self, probe: Probe) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            answer = await self._connection.request(subjects.probe(self._lattice, probe.host), deadline=probe.until)
+        except Unavailable as error:
+            if error.fields.get("reason") == "no-answerer":
+                self._report(self.membership.absent(probe, loop.time()))
+        except DeadlineExceeded:
+            # If we were held up ourselves the answer may lie in our socket: the next tick decides.
+            if loop.time() < probe.until + self.membership.timing.tick:
+                self._report(self.membership.unanswered(probe, loop.time()))
+        except TrellisError as error:
+            _log.debug("Host %s cannot be asked whether it lives: %s", probe.host, error)
+        else:
+            beat = Beat.decode(answer.data)
+            if beat is not None and beat.host == probe.host:
+                self._report(self.membership.hear(beat, loop.time()))
 
     def _receive(self, message: Message) -> None:
         beat = Beat.decode(message.data)

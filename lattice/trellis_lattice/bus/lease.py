@@ -46,6 +46,7 @@ class Lease:
         self._rules = LeaseRules(holder, boot, ttl)
         self._on_change = on_change
         self._told = False
+        self._stirred = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -65,6 +66,12 @@ class Lease:
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=f"lease {self._key}")
+
+    def stirred(self) -> None:
+        """Somebody writes the lease's key. To be called, where that can be heard, so that a lease that is given up is
+        taken at once, and one that is not renewed as early as it may be."""
+        self._rules.stirred(asyncio.get_running_loop().time())
+        self._stirred.set()
 
     async def aclose(self, *, timeout: float = 1.0) -> None:
         """Stops trying, and gives the lease up if its record is ours, also if it has just run out."""
@@ -87,7 +94,7 @@ class Lease:
             now = loop.time()
             action = self._rules.next(now)
             if isinstance(action, Wait):
-                await asyncio.sleep(max(0.0, action.until - now))
+                await self._rest(action.until)
                 continue
             try:
                 await (self._look(now) if isinstance(action, Look) else self._write(action, now))
@@ -98,6 +105,15 @@ class Lease:
                 self._rules.failed(loop.time())
                 self._tell()
                 await asyncio.sleep(self._rules.period / 2)
+
+    async def _rest(self, until: float) -> None:
+        """Until then, or until the key stirs."""
+        self._stirred.clear()
+        try:
+            async with asyncio.timeout_at(until):
+                await self._stirred.wait()
+        except TimeoutError:
+            pass
 
     async def _look(self, now: float) -> None:
         entry = await self._bucket.get(self._key, deadline=now + self._rules.period)

@@ -17,6 +17,8 @@ __all__ = ["Action", "LeaseRecord", "LeaseRules", "Look", "Wait", "Write"]
 
 _LONGEST = 60.0
 """Seconds; a foreign record cannot lock everyone out for longer."""
+_SETTLE = 0.05
+"""Seconds from a hint that somebody writes until the store has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ class LeaseRules:
             return Write(0)
         if self._revision is not None and self._is_free(now):
             return Write(self._revision)
-        return Wait(self._looked + self.period)
+        again = self._looked + self.period
+        return Wait(again if self._owner is None else min(again, self._since + self._owner.ttl))
 
     def _is_free(self, now: float) -> bool:
         owner, me = self._owner, self.record
@@ -121,6 +124,13 @@ class LeaseRules:
             return True
         # An earlier process of the same host is dead; a later one is not.
         return owner.holder == me.holder and owner.boot <= me.boot
+
+    def stirred(self, now: float) -> None:
+        """Somebody is writing the key: what it will be is worth a look, sooner than the next one is due.
+
+        Only a hint: hints may be lost, and the write may be refused. It proves nothing about who holds the lease.
+        """
+        self._looked = min(self._looked, now + _SETTLE - self.period)
 
     def saw(self, revision: int, record: LeaseRecord | None, now: float) -> None:
         """The key was read; revision 0: it is absent."""

@@ -2,17 +2,19 @@
 
 The laws of this file: silence is a host's fault only while we can hear (connected, and our own event loop
 running); the newest boot of a host id counts, beats of older ones are ignored; whoever says goodbye is gone at
-once; every change is reported exactly once.
+once, and so is whoever is asked (`Probe`) and has nobody listening; who does not answer in time is gone a little
+earlier than one that nobody asked; a word from a host after it was asked settles the question; every change is
+reported exactly once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["Beat", "Change", "ChangeKind", "Member", "Membership", "Timing"]
+__all__ = ["Beat", "Change", "ChangeKind", "Member", "Membership", "Probe", "Timing"]
 
 MAX_BEAT = 200
 """Bytes; a beat goes to every host of the lattice each second."""
@@ -114,13 +116,33 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds. `gone_after` survives one lost beat at one beat a second."""
+class Probe:
+    """A question to one host, whether it lives: to be asked now, and to be answered until then."""
 
-    suspect_after: float = 1.5
+    host: str
+    boot: int
+    asked: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of silence. One late beat makes suspect; `gone_after` survives one lost beat at one beat a second."""
+
+    suspect_after: float = 1.25
+    answer_after: float = 2.0
+    """Until when a suspect that is asked must have answered."""
     gone_after: float = 2.5
     tick: float = 0.25
     """How often `tick` is called."""
+    doubt_after: float = 0.25
+    """A host that was heard more recently is not asked because of a hint, and hints count once in this time."""
+    answer_within: float = 0.5
+    """The least time that anybody gets for an answer."""
+
+
+_DOUBTED = 8
+"""Hosts that are asked because of one hint: those not heard for the longest time."""
 
 
 @dataclass(slots=True)
@@ -131,6 +153,8 @@ class Member:
     heard: float
     """When, on the caller's clock; moved forward by the time during which we could not hear."""
     suspect: bool = False
+    asked: float = float("-inf")
+    """When it was asked for the last time."""
 
 
 class Membership:
@@ -142,6 +166,7 @@ class Membership:
         self._left: dict[str, tuple[int, float]] = {}
         self._ticked: float | None = None
         self._deaf_since: float | None = None
+        self._doubted = float("-inf")
 
     @property
     def members(self) -> Mapping[str, Member]:
@@ -184,6 +209,50 @@ class Membership:
                 member.suspect = True
                 changes.append(Change(ChangeKind.SUSPECT, member.beat.host, member.beat))
         return changes
+
+    def suspects(self, now: float, wanted: Callable[[str], bool] = lambda host: True) -> list[Probe]:
+        """The suspect ones that were not asked yet and are `wanted`: to be asked now."""
+        if self._deaf_since is not None:
+            return []
+        return [
+            self._ask(member, now)
+            for member in self._members.values()
+            if member.suspect and member.asked < member.heard + self.timing.suspect_after and wanted(member.beat.host)
+        ]
+
+    def doubt(self, now: float) -> list[Probe]:
+        """Something says that a host may be gone, but not which one: those not heard for longest are to be asked."""
+        if self._deaf_since is not None or now < self._doubted + self.timing.doubt_after:
+            return []
+        self._doubted = now
+        quiet = [
+            member
+            for member in self._members.values()
+            if now - member.heard >= self.timing.doubt_after and now - member.asked >= self.timing.answer_within
+        ]
+        return [self._ask(member, now) for member in sorted(quiet, key=lambda each: each.heard)[:_DOUBTED]]
+
+    def absent(self, probe: Probe, now: float) -> list[Change]:
+        """Nobody listens on behalf of a host that was asked: its process has ended, or lost its connection."""
+        return self._condemn(probe, now)
+
+    def unanswered(self, probe: Probe, now: float) -> list[Change]:
+        """A host that was asked did not answer in time. Only a suspect is gone because of that."""
+        member = self._members.get(probe.host)
+        return self._condemn(probe, now) if member is not None and member.suspect else []
+
+    def _ask(self, member: Member, now: float) -> Probe:
+        member.asked = now
+        until = max(member.heard + self.timing.answer_after, now + self.timing.answer_within)
+        return Probe(member.beat.host, member.beat.boot, now, until)
+
+    def _condemn(self, probe: Probe, now: float) -> list[Change]:
+        member = self._members.get(probe.host)
+        if member is None or self._deaf_since is not None:
+            return []
+        if member.beat.boot != probe.boot or member.heard >= probe.asked:
+            return []
+        return self._drop(member.beat, ChangeKind.GONE, now)
 
     def deaf(self, now: float) -> None:
         """Our connection is lost: nobody's silence counts until `hearing`."""
