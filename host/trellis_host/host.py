@@ -177,7 +177,11 @@ class Host:
         self._workloads = self._make_workloads(connection, tracing, engine, tasks)
         beats = BeatPublisher(connection, settings.lattice, host_id, self._boot, lambda: self._status(engine))
         self._changed = beats.changed
-        members = MembershipWatcher(connection, settings.lattice, self._on_member)
+        # A host is asked by those who wait for it; the others learn from its silence. The leader asks in any case.
+        members = MembershipWatcher(
+            connection, settings.lattice, self._on_member, probing=lambda host: self._invoker.waiting
+        )
+        self._invoker.on_nobody = members.doubt
         control = ControlServer(connection, settings.lattice, host_id, prefix=settings.control_prefix)
         register_all(control, self)
         life.push_async_callback(beats.aclose)

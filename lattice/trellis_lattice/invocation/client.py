@@ -20,8 +20,8 @@ from trellis_lattice.invocation.api import Call, Handle
 from trellis_lattice.invocation.codec import CallCodec, codec_of
 from trellis_lattice.invocation.crossing import CallCrossing
 from trellis_lattice.invocation.headers import DROP_HEADERS, Address, Reply, request_headers
-from trellis_lattice.invocation.pending import ACCEPTED_WITHIN, Pending, late
-from trellis_lattice.invocation.retry import DEFAULT_RETRY, RetryPolicy, delay_before_retry
+from trellis_lattice.invocation.pending import ACCEPTED_IN_DOUBT, ACCEPTED_WITHIN, Pending, late
+from trellis_lattice.invocation.retry import DEFAULT_RETRY, RetryPolicy, delay_before_retry, is_absence
 from trellis_lattice.invocation.streams import Outgoing, StreamHub
 from trellis_lattice.tracing import SpanKind, Tracing
 from trellis_lattice.wit.cbor import DATA_ONLY, dumps, loads
@@ -32,6 +32,10 @@ _HEADROOM = 4096
 """Bytes of a message that are left for its headers."""
 _DROP_DELAY = 0.005
 """Seconds that dropped handles wait for more of the same owner."""
+_DOUBT = 5.0
+"""Seconds after a host's death in which calls may still go to it: NATS notices a frozen one after some pings."""
+_MAX_KNOWN = 4096
+"""Targets of which is remembered that they answered."""
 
 
 class LatticeInvoker:
@@ -57,6 +61,12 @@ class LatticeInvoker:
         self._jitter = jitter
         self._hub = StreamHub(connection, host)
         self._pending: set[Pending] = set()
+        self._known: dict[str, None] = {}
+        """Targets that have answered, until they are found absent for the whole of the policy's patience."""
+        self._waiting_again = 0
+        self._doubt_until = float("-inf")
+        self.on_nobody: Callable[[], None] = lambda: None
+        """Called when nobody listens for a target that answered before: its host may have died."""
         self._dropped: defaultdict[str, list[str]] = defaultdict(list)
         self._drop_timer: asyncio.TimerHandle | None = None
         self._stop_listening = connection.listen(self._on_connection)
@@ -89,7 +99,7 @@ class LatticeInvoker:
         if remaining <= 0 or not codec.data_only or not self._tracing.unrecorded():
             return self.invoke(call)
         payload = codec.encode_args(call.args, DATA_ONLY, _where(call))
-        direct = _Direct(self, call, codec, payload, loop)
+        direct = _Direct(self, call, codec, payload, loop, self._accepted_within(loop.time()))
         inbox = direct.inbox = self._connection.inbox(direct.on_message)
         self._pending.add(direct)
         if len(payload) + _HEADROOM > self._connection.max_payload or not self._connection.publish_now(
@@ -108,10 +118,28 @@ class LatticeInvoker:
                 self._drop_timer = loop.call_later(_DROP_DELAY, self._start_sending_drops)
 
     def host_gone(self, host: str) -> None:
-        """The host is dead: calls that it executes fail now, as do the streams it was sending."""
-        for pending in [each for each in self._pending if each.host == host]:
-            pending.fail(Unavailable(f"Host {host} died while it executed the call.", maybe_executed=True, host=host))
+        """The host is dead: calls that it executes fail now, as do the streams it was sending.
+
+        Of a call that nobody has said to execute it is not known whether the host took it: it fails soon unless
+        somebody says so.
+        """
+        self._doubt_until = asyncio.get_running_loop().time() + _DOUBT
+        for pending in tuple(self._pending):
+            if pending.host == host:
+                pending.fail(
+                    Unavailable(f"Host {host} died while it executed the call.", maybe_executed=True, host=host)
+                )
+            else:
+                pending.hurry()
         self._hub.host_gone(host)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether some call is under way that another host may be executing."""
+        return bool(self._pending)
+
+    def _accepted_within(self, now: float) -> float:
+        return ACCEPTED_WITHIN if now >= self._doubt_until else ACCEPTED_IN_DOUBT
 
     async def aclose(self) -> None:
         """Fails what is still under way, and sends the drops that wait. Idempotent."""
@@ -134,33 +162,59 @@ class LatticeInvoker:
     ) -> Any:
         """Sends until there is an answer or the retry rule says no. `attempt`: the number of the next one."""
         loop = asyncio.get_running_loop()
+        began = loop.time()
         while True:
             try:
                 kind, data = await self._attempt(call, payload, in_parts, loop)
+                self._answered(call.target)
                 if kind is not Reply.ERROR:
                     break
                 raise from_wire(loads(data))
             except TrellisError as error:
                 idempotent = call.idempotent and not in_parts and not (crossing and crossing.outgoing)
-                delay = self._retry_delay(call, error, attempt, idempotent)
+                delay = self._retry_delay(call, error, attempt, idempotent, loop.time() - began)
                 if delay is None:
                     raise
-            await asyncio.sleep(delay)
+            await self._pause(delay)
             attempt += 1
         if kind is Reply.OK_PARTS:
             data = await self._hub.lift_message(data, call.deadline)
         return codec.decode_result(data, crossing or DATA_ONLY, _where(call))
 
-    def _retry_delay(self, call: Call, error: TrellisError, attempt: int, idempotent: bool) -> float | None:
-        return delay_before_retry(
+    def _retry_delay(
+        self, call: Call, error: TrellisError, attempt: int, idempotent: bool, waited: float = 0.0
+    ) -> float | None:
+        known = call.target in self._known
+        delay = delay_before_retry(
             error,
             attempt=attempt,
             idempotent=idempotent,
             on_instance=call.instance is not None,
             remaining=call.deadline - asyncio.get_running_loop().time(),
             jitter=self._jitter(),
+            known=known,
+            waited=waited,
+            crowd=self._waiting_again,
             policy=self._retry,
         )
+        if known and is_absence(error):
+            self.on_nobody()
+            if delay is None and waited >= self._retry.patience:
+                self._known.pop(call.target, None)
+        return delay
+
+    def _answered(self, target: str) -> None:
+        if target not in self._known:
+            self._known[target] = None
+            if len(self._known) > _MAX_KNOWN:
+                del self._known[next(iter(self._known))]
+
+    async def _pause(self, delay: float) -> None:
+        self._waiting_again += 1
+        try:
+            await asyncio.sleep(delay)
+        finally:
+            self._waiting_again -= 1
 
     async def _attempt(
         self, call: Call, payload: bytes, in_parts: bool, loop: asyncio.AbstractEventLoop
@@ -170,7 +224,7 @@ class LatticeInvoker:
         if remaining <= 0:
             raise late(call, maybe_executed=False)
         subject = self._subject(call)
-        pending = Pending(call, loop)
+        pending = Pending(call, loop, self._accepted_within(loop.time()))
         inbox = self._connection.inbox(pending.on_message)
         self._pending.add(pending)
         try:
@@ -240,9 +294,15 @@ class _Direct(Pending):
     inbox: Inbox
 
     def __init__(
-        self, invoker: LatticeInvoker, call: Call, codec: CallCodec, payload: bytes, loop: asyncio.AbstractEventLoop
+        self,
+        invoker: LatticeInvoker,
+        call: Call,
+        codec: CallCodec,
+        payload: bytes,
+        loop: asyncio.AbstractEventLoop,
+        accepted_within: float,
     ) -> None:
-        super().__init__(call, loop)
+        super().__init__(call, loop, accepted_within)
         self._invoker = invoker
         self._codec = codec
         self._payload = payload
@@ -256,6 +316,7 @@ class _Direct(Pending):
 
     def answered(self, kind: Reply, data: bytes) -> None:
         self.leave()
+        self._invoker._answered(self.call.target)
         try:
             if kind is Reply.OK:
                 self._end(self._codec.decode_result(data, DATA_ONLY, _where(self.call)))
@@ -297,7 +358,7 @@ class _Direct(Pending):
             self._go_on(self._again(delay))
 
     async def _again(self, delay: float) -> Any:
-        await asyncio.sleep(delay)
+        await self._invoker._pause(delay)
         return await self._invoker._send(self.call, self._codec, self._payload, False, None, attempt=2)
 
     async def _lift(self, data: bytes) -> Any:

@@ -10,22 +10,25 @@ from trellis_lattice.errors import DeadlineExceeded, PeerMisbehaved, TrellisErro
 from trellis_lattice.invocation.api import Call
 from trellis_lattice.invocation.headers import Reply, is_no_responders, parse_reply
 
-__all__ = ["ACCEPTED_WITHIN", "Pending", "late"]
+__all__ = ["ACCEPTED_IN_DOUBT", "ACCEPTED_WITHIN", "Pending", "late"]
 
 ACCEPTED_WITHIN = 3.0
 """Seconds after which a call that nobody has said to execute counts as lost. Hosts say so after 0.2 s."""
+ACCEPTED_IN_DOUBT = 1.0
+"""The same, while a host that died may have taken it. A frozen one takes calls until NATS drops its connection."""
 
 
 class Pending:
     """One message that was sent and is not answered yet."""
 
-    __slots__ = ("_loop", "_timer", "call", "future", "host")
+    __slots__ = ("_loop", "_timer", "call", "future", "host", "sent")
 
-    def __init__(self, call: Call, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, call: Call, loop: asyncio.AbstractEventLoop, accepted_within: float = ACCEPTED_WITHIN) -> None:
         self.call = call
         self._loop = loop
         self.future: asyncio.Future[Any] = self._make_future()
-        self._timer = loop.call_at(min(call.deadline, loop.time() + ACCEPTED_WITHIN), self._expire)
+        self.sent = loop.time()
+        self._timer = loop.call_at(min(call.deadline, self.sent + accepted_within), self._expire)
         self.host: str | None = None
         """Who executes it, once that is known."""
 
@@ -40,6 +43,12 @@ class Pending:
         if isinstance(answer, TrellisError):
             raise answer
         return answer
+
+    def hurry(self) -> None:
+        """A host died: if it took this call, nobody will ever say so."""
+        if self.host is None and not self.future.done():
+            self._timer.cancel()
+            self._timer = self._loop.call_at(min(self.call.deadline, self.sent + ACCEPTED_IN_DOUBT), self._expire)
 
     def fail(self, error: TrellisError) -> None:
         if not self.future.done():

@@ -87,6 +87,9 @@ def answer_error(error: TrellisError, trace_id: str | None) -> Answer:
         headers.append((b"x-trace-id", trace_id.encode()))
     if status == 503:
         headers.append((b"retry-after", b"%d" % _retry_after(error)))
+    if error.fields.get("maybe_executed"):
+        # Whoever repeats the request may have its effects twice.
+        headers.append((b"x-maybe-executed", b"true"))
     return plain(status, text, headers)
 
 
