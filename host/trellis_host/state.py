@@ -2,22 +2,39 @@
 
 The laws of this file:
 
-- It decides and does nothing: effects are executed by the shell (`host.py`), whose results come back as
-  further inputs (`component_ready`, `component_failed`, …).
-- One launch per component id and per provider id at a time. A request that arrives meanwhile is remembered;
-  the latest wins and is looked at when the launch has ended. A stop ends the launch of a provider.
+- It decides and does nothing: effects are executed by the shell (`host.py`), those on one workload one after the
+  other, whose results come back as further inputs (`component_ready`, `component_failed`, …).
+- One launch per component id and per provider id at a time. A request that arrives meanwhile is remembered, and what
+  the remembered ones come to is looked at when the launch has ended. What nobody wants any more is ended at once: a
+  stop ends every launch, a request for another image that of the image it replaces; what ran before goes on.
+- Requests may come twice, late, or in any order: what runs in the end is what they come to one after the other.
 - An id is that of a component or of a provider, never both: calls could not tell them apart.
-- Semantics, answers and events are those of lattice-protocol 1.5 and 1.6, with two differences its clients
-  do not notice: a scale reports the annotations of the request (9.4), and a first start is announced once.
+- Semantics, answers and events are those of lattice-protocol 1.5 and 1.6, with differences its clients do not notice:
+  a scale reports the annotations of the request (9.4), a first start is announced once, and with `allow_update`, which
+  none of them can set (9.5), the old image goes on as it was until the new one runs.
 - `revision` grows with every change of what an inventory would say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any
 
+from trellis_host.effects import (
+    AbandonLaunch,
+    Answer,
+    ComponentSpec,
+    Effect,
+    Emit,
+    HaltComponent,
+    HaltProvider,
+    LaunchComponent,
+    LaunchProvider,
+    Outcome,
+    ProviderSpec,
+    ReshapeComponent,
+)
 from trellis_lattice.events.component import ComponentScaled, ComponentScaleFailed
 from trellis_lattice.events.host import LabelsChanged
 from trellis_lattice.events.provider import ProviderStarted, ProviderStartFailed, ProviderStopped
@@ -40,96 +57,24 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class ComponentSpec:
-    """A component as asked for. `max_instances` bounds its concurrent invocations on this host."""
-
-    id: str
-    image: str
-    max_instances: int
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    config: tuple[str, ...] = ()
-    limits: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderSpec:
-    """A provider as asked for."""
-
-    id: str
-    image: str
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    config: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchComponent:
-    """Fetch, compile and start; if the id already runs, the new one takes over when it is ready."""
+class _Request:
+    """What is asked of a component while it is being launched. `replaces`: also its image is to be exchanged."""
 
     spec: ComponentSpec
-
-
-@dataclass(frozen=True, slots=True)
-class ReshapeComponent:
-    """New bounds, config or limits for a running component; its code stays loaded."""
-
-    spec: ComponentSpec
-
-
-@dataclass(frozen=True, slots=True)
-class HaltComponent:
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchProvider:
-    spec: ProviderSpec
-
-
-@dataclass(frozen=True, slots=True)
-class HaltProvider:
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class AbandonLaunch:
-    """Nobody wants any more what is being launched: end that, at once. It then fails."""
-
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Emit:
-    """Publish an event."""
-
-    event: (
-        ComponentScaled | ComponentScaleFailed | ProviderStarted | ProviderStartFailed | ProviderStopped | LabelsChanged
-    )
-
-
-Effect: TypeAlias = (
-    LaunchComponent | ReshapeComponent | HaltComponent | LaunchProvider | HaltProvider | AbandonLaunch | Emit
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the asker is told at once."""
-
-    success: bool
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    answer: Answer
-    effects: tuple[Effect, ...] = ()
+    replaces: bool
 
 
 @dataclass(slots=True)
 class _Component:
+    """`running` is served; of `launching` the shell has not said yet how it ended."""
+
     running: ComponentSpec | None = None
     launching: ComponentSpec | None = None
-    queued: ComponentSpec | None = None
+    queued: _Request | None = None
+    superseded: bool = False
+    """Nobody wants the launch any more: its failure is no news."""
+    stopped: bool = False
+    """Nobody wants the launch any more, and what it may still bring forth is halted after it."""
 
 
 @dataclass(slots=True)
@@ -137,9 +82,14 @@ class _Provider:
     spec: ProviderSpec
     ready: bool = False
     stop_wanted: bool = False
+    queued: ProviderSpec | None = None
+    """To be started when the stop has taken effect."""
 
 
 _OK = Answer(True)
+_STARTED = Answer(True, "successfully started provider")
+_STOPPED = Answer(True, "successfully stopped provider")
+_LEFT_ALONE = "The image reference was left alone: use an update to change it."
 
 
 class HostState:
@@ -162,7 +112,8 @@ class HostState:
         return [entry.spec for _, entry in sorted(self._providers.items()) if entry.ready]
 
     def runs_component(self, component_id: str) -> bool:
-        return component_id in self._components
+        entry = self._components.get(component_id)
+        return entry is not None and not (entry.stopped and entry.queued is None)
 
     def runs_provider(self, provider_id: str) -> bool:
         return provider_id in self._providers
@@ -172,11 +123,14 @@ class HostState:
     def scale(self, wanted: ComponentSpec, *, allow_update: bool = False) -> Outcome:
         """Start, resize or stop `wanted.id`; always acknowledged at once."""
         entry = self._components.get(wanted.id)
-        if entry is not None and entry.launching is not None:
-            entry.queued = wanted
-            return Outcome(_OK)
-        if entry is None or entry.running is None:
-            return self._start_or_nothing(wanted)
+        if wanted.max_instances == 0:
+            return self._stop(entry, wanted)
+        if entry is None:
+            return self._start(wanted)
+        if entry.launching is not None:
+            answer = _OK if entry.running is None else _scale_answer(entry.running, wanted, allow_update)
+            return Outcome(answer, self._later(entry, entry.launching, wanted, allow_update))
+        assert entry.running is not None
         return self._rescale(entry, entry.running, wanted, allow_update=allow_update)
 
     def update(self, component_id: str, image: str, annotations: Mapping[str, str] | None) -> Outcome:
@@ -185,69 +139,90 @@ class HostState:
         if entry is None or entry.running is None:
             return Outcome(Answer(False, f"component {component_id} not found"))
         old = entry.running
-        if old.image == image:
+        latest = entry.launching or old
+        if entry.queued is not None:
+            latest = entry.queued.spec if entry.queued.replaces else replace(entry.queued.spec, image=latest.image)
+        if latest.image == image == old.image:
             return Outcome(Answer(True, f"component {component_id} already updated to {image}"))
+        answer = Answer(True, f"component {component_id} updating from {old.image} to {image}")
+        new = replace(latest, image=image, annotations=annotations if annotations is not None else latest.annotations)
         if entry.launching is not None:
-            return Outcome(Answer(False, f"component {component_id} is already being updated; wait for it to end"))
-        new = replace(old, image=image, annotations=annotations if annotations is not None else old.annotations)
+            return Outcome(answer, self._later(entry, entry.launching, new, True) if new != latest else ())
         entry.launching = new
-        message = f"component {component_id} updating from {old.image} to {image}"
-        return Outcome(Answer(True, message), (LaunchComponent(new),))
+        return Outcome(answer, (LaunchComponent(new),))
 
     def component_ready(self, spec: ComponentSpec) -> tuple[Effect, ...]:
         """The launch of `spec` has succeeded."""
         entry = self._components[spec.id]
-        old, queued = entry.running, entry.queued
-        entry.running, entry.launching, entry.queued = spec, None, None
+        if entry.stopped:
+            return self._launch_over(spec.id, entry)
+        old, entry.running = entry.running, spec
         self.revision += 1
         effects: list[Effect] = [self._scaled(spec)]
         if old is not None and old.image != spec.image:
             effects.append(self._scaled(replace(old, max_instances=0)))
-        if queued is not None:
-            effects += self.scale(queued, allow_update=True).effects
-        return tuple(effects)
+        return (*effects, *self._launch_over(spec.id, entry))
 
     def component_failed(
         self, spec: ComponentSpec, error: str, failure: dict[str, Any] | None = None
     ) -> tuple[Effect, ...]:
         """The launch of `spec` has failed; what ran before keeps running. `failure`: wire form of the error."""
         entry = self._components[spec.id]
-        queued, entry.launching, entry.queued = entry.queued, None, None
-        if entry.running is None:
-            del self._components[spec.id]
-        effects: list[Effect] = [self._scale_failed(spec, error, failure)]
-        if queued is not None and queued != spec:
-            effects += self.scale(queued, allow_update=True).effects
-        return tuple(effects)
+        if entry.superseded or entry.stopped:
+            return self._launch_over(spec.id, entry)
+        if entry.queued is not None and entry.queued.spec == spec:
+            entry.queued = None  # the same once more would fail once more
+        return (self._scale_failed(spec, error, failure), *self._launch_over(spec.id, entry))
 
-    def _start_or_nothing(self, wanted: ComponentSpec) -> Outcome:
-        if wanted.max_instances == 0:
-            return Outcome(_OK, (self._scaled(wanted),))
+    def _launch_over(self, id: str, entry: _Component) -> tuple[Effect, ...]:
+        """On to what was asked for meanwhile."""
+        queued = entry.queued
+        if entry.running is None:
+            del self._components[id]
+        entry.launching, entry.queued, entry.superseded, entry.stopped = None, None, False, False
+        return self.scale(queued.spec, allow_update=queued.replaces).effects if queued is not None else ()
+
+    def _later(
+        self, entry: _Component, launching: ComponentSpec, wanted: ComponentSpec, replaces: bool
+    ) -> tuple[Effect, ...]:
+        """Remembers a request until the launch has ended, and ends that if its image is not wanted any more."""
+        afresh = entry.stopped and entry.queued is None
+        entry.queued = _merged(entry.queued, wanted, replaces or afresh)
+        gone = entry.queued.replaces and entry.queued.spec.image != launching.image
+        if entry.stopped or entry.superseded or not gone:
+            return ()
+        entry.superseded = True
+        return (AbandonLaunch(wanted.id),)
+
+    def _start(self, wanted: ComponentSpec) -> Outcome:
         if wanted.id in self._providers:
             return Outcome(_OK, (self._scale_failed(wanted, f"The id {wanted.id!r} is that of a provider here."),))
         self._components[wanted.id] = _Component(launching=wanted)
         return Outcome(_OK, (LaunchComponent(wanted),))
 
-    def _rescale(self, entry: _Component, old: ComponentSpec, wanted: ComponentSpec, *, allow_update: bool) -> Outcome:
-        if wanted.max_instances == 0:
-            del self._components[wanted.id]
+    def _stop(self, entry: _Component | None, wanted: ComponentSpec) -> Outcome:
+        """Ends what runs and what is launched. The event tells of what was there (1.5)."""
+        if entry is None or (entry.stopped and entry.queued is None):
+            return Outcome(_OK, (self._scaled(wanted),))
+        if entry.stopped:
+            entry.queued = None
+            return Outcome(_OK, (self._scaled(wanted),))
+        there = entry.running or entry.launching or wanted
+        over: tuple[Effect, ...] = (HaltComponent(wanted.id), self._scaled(replace(there, max_instances=0)))
+        if entry.running is not None:
             self.revision += 1
-            return Outcome(_OK, (HaltComponent(wanted.id), self._scaled(replace(old, max_instances=0))))
-        other_image = bool(wanted.image) and wanted.image != old.image
-        if other_image and allow_update:
+        if entry.launching is None:
+            del self._components[wanted.id]
+            return Outcome(_OK, over)
+        entry.running, entry.queued, entry.stopped = None, None, True
+        return Outcome(_OK, (AbandonLaunch(wanted.id), *over))
+
+    def _rescale(self, entry: _Component, old: ComponentSpec, wanted: ComponentSpec, *, allow_update: bool) -> Outcome:
+        answer = _scale_answer(old, wanted, allow_update)
+        if _other_image(old, wanted) and allow_update:
             entry.launching = wanted
-            message = f"Requested to scale existing component to a different image reference: {old.image} != "
-            return Outcome(
-                Answer(True, f"{message}{wanted.image}. The component will be updated."), (LaunchComponent(wanted),)
-            )
+            return Outcome(answer, (LaunchComponent(wanted),))
         kept = replace(wanted, image=old.image)
-        answer = _OK
-        if other_image:
-            answer = Answer(
-                True,
-                f"Requested to scale existing component to a different image reference: {old.image} != {wanted.image}. "
-                "The image reference was left alone: use an update to change it.",
-            )
         if kept == old:
             return Outcome(answer, (self._scaled(kept),))
         entry.running = kept
@@ -261,9 +236,11 @@ class HostState:
     def reshape_failed(
         self, spec: ComponentSpec, still: ComponentSpec, error: str, failure: dict[str, Any] | None = None
     ) -> tuple[Effect, ...]:
-        """A running component could not become as `spec` says; it goes on as `still` says."""
+        """A running component could not become as `spec` says; it goes on as `still` says, unless it was stopped."""
         entry = self._components.get(spec.id)
-        if entry is not None and entry.running == spec:
+        if entry is None or entry.running is None:
+            return ()
+        if entry.running == spec:
             entry.running = still
             self.revision += 1
         return (self._scale_failed(spec, error, failure),)
@@ -295,12 +272,16 @@ class HostState:
     # providers ----------------------------------------------------------------------------------------
 
     def start_provider(self, wanted: ProviderSpec) -> Outcome:
-        if wanted.id in self._providers:
+        entry = self._providers.get(wanted.id)
+        if entry is not None and entry.stop_wanted and entry.queued is None:
+            entry.queued = wanted
+            return Outcome(_STARTED)
+        if entry is not None:
             return Outcome(Answer(False, "provider with that ID is already running"))
         if wanted.id in self._components:
             return Outcome(Answer(False, f"component with the ID {wanted.id} is already running"))
         self._providers[wanted.id] = _Provider(wanted)
-        return Outcome(Answer(True, "successfully started provider"), (LaunchProvider(wanted),))
+        return Outcome(_STARTED, (LaunchProvider(wanted),))
 
     def provider_ready(self, spec: ProviderSpec) -> tuple[Effect, ...]:
         entry = self._providers[spec.id]
@@ -314,7 +295,9 @@ class HostState:
                 annotations=dict(spec.annotations),
             )
         )
-        return (started, *self.stop_provider(spec.id).effects) if entry.stop_wanted else (started,)
+        if not entry.stop_wanted:
+            return (started,)
+        return (started, *self.stop_provider(spec.id).effects, *self._start_queued(entry))
 
     def provider_failed(
         self, spec: ProviderSpec, error: str, failure: dict[str, Any] | None = None
@@ -332,20 +315,21 @@ class HostState:
                 failure=failure,
             )
         )
-        return (failed, self._stopped(spec)) if entry.stop_wanted else (failed,)
+        return (failed, self._stopped(spec), *self._start_queued(entry)) if entry.stop_wanted else (failed,)
+
+    def _start_queued(self, entry: _Provider) -> tuple[Effect, ...]:
+        return self.start_provider(entry.queued).effects if entry.queued is not None else ()
 
     def stop_provider(self, provider_id: str) -> Outcome:
         entry = self._providers.get(provider_id)
         if entry is None:
             return Outcome(Answer(False, "provider with that ID is not running"))
         if not entry.ready:
-            entry.stop_wanted = True
-            return Outcome(Answer(True, "successfully stopped provider"), (AbandonLaunch(provider_id),))
+            entry.stop_wanted, entry.queued = True, None
+            return Outcome(_STOPPED, (AbandonLaunch(provider_id),))
         del self._providers[provider_id]
         self.revision += 1
-        return Outcome(
-            Answer(True, "successfully stopped provider"), (HaltProvider(provider_id), self._stopped(entry.spec))
-        )
+        return Outcome(_STOPPED, (HaltProvider(provider_id), self._stopped(entry.spec)))
 
     def _stopped(self, spec: ProviderSpec) -> Emit:
         return Emit(
@@ -376,3 +360,24 @@ class HostState:
 
     def _labels_changed(self) -> Emit:
         return Emit(LabelsChanged(host_id=self.host_id, labels=dict(self.labels)))
+
+
+def _merged(before: _Request | None, wanted: ComponentSpec, replaces: bool) -> _Request:
+    """What two requests come to, one after the other, of which only the result is carried out."""
+    if before is None:
+        return _Request(wanted, replaces)
+    keeps = not wanted.image or (before.replaces and not replaces)
+    image = before.spec.image if keeps else wanted.image
+    return _Request(replace(wanted, image=image), before.replaces or replaces)
+
+
+def _other_image(running: ComponentSpec, wanted: ComponentSpec) -> bool:
+    return bool(wanted.image) and wanted.image != running.image
+
+
+def _scale_answer(running: ComponentSpec, wanted: ComponentSpec, allow_update: bool) -> Answer:
+    if not _other_image(running, wanted):
+        return _OK
+    other = f"Requested to scale existing component to a different image reference: {running.image} != {wanted.image}."
+    how = "The component will be updated." if allow_update else _LEFT_ALONE
+    return Answer(True, f"{other} {how}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from trellis_host.state import (
     AbandonLaunch,
@@ -125,13 +126,89 @@ def test_updates_of_the_unknown_and_the_same() -> None:
 def test_what_arrives_during_a_launch_is_looked_at_afterwards() -> None:
     state = HostState("N", {})
     state.scale(ONE)
-    state.scale(replace(ONE, max_instances=7))
-    state.scale(replace(ONE, max_instances=0))
+    assert state.scale(replace(ONE, max_instances=7)).effects == ()
 
     effects = state.component_ready(ONE)
 
-    assert HaltComponent("c") in effects
+    assert ReshapeComponent(replace(ONE, max_instances=7)) in effects
+
+
+def test_a_stop_ends_the_launch_and_what_runs_at_once() -> None:
+    state = _started()
+    state.update("c", "file:///two.wasm", None)
+
+    outcome = state.scale(replace(ONE, max_instances=0))
+
+    assert outcome.effects[:2] == (AbandonLaunch("c"), HaltComponent("c"))
+    [(_, data)] = _events(outcome.effects)
+    assert (data["image_ref"], data["max_instances"]) == (ONE.image, 0)
+    assert state.components == []
+    assert state.component_failed(replace(ONE, image="file:///two.wasm"), "stopped") == ()
     assert not state.runs_component("c")
+
+
+def test_what_was_launched_faster_than_it_was_stopped_counts_for_nothing() -> None:
+    """The halt comes after the launch, and ends it."""
+    state = HostState("N", {})
+    state.scale(ONE)
+    state.scale(replace(ONE, max_instances=0))
+    again = replace(ONE, max_instances=9)
+    state.scale(again)
+
+    assert state.component_ready(ONE) == (LaunchComponent(again),)
+    assert state.components == []
+
+
+def test_another_image_ends_the_launch_of_the_one_before() -> None:
+    state = _started()
+    two, three = replace(ONE, image="file:///two.wasm"), replace(ONE, image="file:///three.wasm")
+    state.scale(two, allow_update=True)
+
+    outcome = state.scale(three, allow_update=True)
+
+    assert outcome.effects == (AbandonLaunch("c"),)
+    assert outcome.answer.message.endswith("file:///one.wasm != file:///three.wasm. The component will be updated.")
+    assert state.component_failed(two, "it was ended") == (LaunchComponent(three),)
+    assert state.components == [ONE]
+
+
+def test_a_second_update_waits_for_the_first_and_takes_its_place() -> None:
+    state = _started()
+    state.update("c", "file:///two.wasm", None)
+
+    assert state.update("c", "file:///two.wasm", None).effects == ()
+    assert state.update("c", ONE.image, None).effects == (AbandonLaunch("c"),)
+    assert state.component_failed(replace(ONE, image="file:///two.wasm"), "it was ended") != ()
+    assert state.components == [ONE]
+
+
+def test_the_same_request_once_more_does_not_try_again_what_failed() -> None:
+    state = HostState("N", {})
+    state.scale(ONE)
+    state.scale(ONE)
+
+    assert [kind for kind, _ in _events(state.component_failed(ONE, "why"))] == ["component_scale_failed"]
+    assert not state.runs_component("c")
+
+
+def test_a_queued_request_without_permission_leaves_the_image_alone() -> None:
+    state = HostState("N", {})
+    state.scale(ONE)
+    state.scale(replace(ONE, image="file:///two.wasm", max_instances=5))
+
+    state.component_ready(ONE)
+
+    assert state.components == [replace(ONE, max_instances=5)]
+
+
+def test_a_provider_that_is_being_stopped_starts_again_after_it() -> None:
+    state = HostState("N", {})
+    state.start_provider(PROVIDER)
+    state.stop_provider("p")
+    assert state.start_provider(PROVIDER).answer.success
+    assert not state.start_provider(PROVIDER).answer.success
+
+    assert LaunchProvider(PROVIDER) in state.provider_failed(PROVIDER, "stopped")
 
 
 def test_providers_start_once_and_stop() -> None:
@@ -191,62 +268,127 @@ def test_what_cannot_be_reshaped_is_reported_as_it_goes_on() -> None:
     assert state.components == [ONE]
 
 
-_IMAGES = st.sampled_from(["one", "two"])
+_IDS = st.sampled_from("ab")
+_IMAGES = st.sampled_from(["one", "two", "three"])
 _COUNTS = st.integers(0, 3)
 
 
 class Histories(RuleBasedStateMachine):
-    """Requests and results in any order; a model of the shell executes the effects."""
+    """Commands and results in any order. A model of the shell executes the effects of each workload in turn; a model of
+    the commands says what they come to one after the other."""
 
-    launching = Bundle("launching")
+    launches_fail = False
 
     def __init__(self) -> None:
         super().__init__()
         self.state = HostState("N", {})
-        self.open: list[ComponentSpec] = []
-        self.running: dict[str, ComponentSpec] = {}
+        self.chains: dict[str, list[Effect]] = {}
+        self.abandoned: set[str] = set()
+        self.running: dict[str, ComponentSpec | ProviderSpec] = {}
+        self.wanted: dict[str, tuple[str, int]] = {}
         self.seen = 0
 
-    def _execute(self, effects: tuple[Effect, ...]) -> None:
+    def _apply(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:
             match effect:
-                case LaunchComponent(spec):
-                    assert spec.max_instances > 0
-                    assert all(each.id != spec.id for each in self.open), "two launches of one id"
-                    self.open.append(spec)
-                case ReshapeComponent(spec):
-                    assert self.running[spec.id].image == spec.image
-                    self.running[spec.id] = spec
-                case HaltComponent(id):
-                    del self.running[id]
+                case AbandonLaunch(id):
+                    self.abandoned.add(id)
+                case LaunchComponent(spec) | ReshapeComponent(spec) | LaunchProvider(spec):
+                    self.chains.setdefault(spec.id, []).append(effect)
+                case HaltComponent(id) | HaltProvider(id):
+                    self.chains.setdefault(id, []).append(effect)
 
-    @rule(id=st.sampled_from("ab"), image=_IMAGES, count=_COUNTS, update=st.booleans())
-    def scale(self, id: str, image: str, count: int, update: bool) -> None:
-        self._execute(self.state.scale(ComponentSpec(id, image, count), allow_update=update).effects)
+    @rule(id=_IDS, image=_IMAGES, count=_COUNTS, update=st.booleans(), times=st.integers(1, 2))
+    def scale(self, id: str, image: str, count: int, update: bool, times: int) -> None:
+        for _ in range(times):
+            outcome = self.state.scale(ComponentSpec(id, image, count), allow_update=update)
+            assert outcome.answer.success
+            self._apply(outcome.effects)
+        before = self.wanted.pop(id, None)
+        if count:
+            self.wanted[id] = (image if before is None or update else before[0], count)
 
-    @rule(id=st.sampled_from("ab"), image=_IMAGES)
+    @rule(id=_IDS, image=_IMAGES)
     def update(self, id: str, image: str) -> None:
-        self._execute(self.state.update(id, image, None).effects)
+        outcome = self.state.update(id, image, None)
+        self._apply(outcome.effects)
+        if outcome.answer.success:
+            self.wanted[id] = (image, self.wanted[id][1])
 
-    @rule(works=st.booleans())
-    def a_launch_ends(self, works: bool) -> None:
-        if not self.open:
+    @rule()
+    def start_provider(self) -> None:
+        outcome = self.state.start_provider(PROVIDER)
+        self._apply(outcome.effects)
+        if outcome.answer.success:
+            assert self.launches_fail or "p" not in self.wanted
+            self.wanted["p"] = (PROVIDER.image, 1)
+
+    @rule()
+    def stop_provider(self) -> None:
+        outcome = self.state.stop_provider("p")
+        self._apply(outcome.effects)
+        assert outcome.answer.success or self.launches_fail or "p" not in self.wanted
+        self.wanted.pop("p", None)
+
+    @rule(id=st.sampled_from("abp"), works=st.booleans())
+    def the_shell_goes_on(self, id: str, works: bool) -> None:
+        chain = self.chains.get(id)
+        if not chain:
             return
-        spec = self.open.pop(0)
-        if works:
-            self.running[spec.id] = spec
-            self._execute(self.state.component_ready(spec))
-        else:
-            self._execute(self.state.component_failed(spec, "why"))
+        effect = chain.pop(0)
+        works = works or not (self.launches_fail or id in self.abandoned)
+        match effect:
+            case LaunchComponent(spec):
+                assert spec.max_instances > 0
+                self.abandoned.discard(id)
+                if works:
+                    self.running[id] = spec
+                self._apply(self.state.component_ready(spec) if works else self.state.component_failed(spec, "why"))
+            case LaunchProvider(provider):
+                self.abandoned.discard(id)
+                if works:
+                    assert id not in self.running, "two providers of one id"
+                    self.running[id] = provider
+                self._apply(self.state.provider_ready(provider) if works else self.state.provider_failed(provider, "-"))
+            case ReshapeComponent(spec):
+                assert self.running[id].image == spec.image
+                self.running[id] = spec
+            case HaltComponent(_) | HaltProvider(_):
+                self.running.pop(id, None)
 
     @invariant()
-    def the_state_is_what_runs(self) -> None:
-        assert {each.id: each for each in self.state.components} == self.running
+    def what_is_settled_is_what_runs(self) -> None:
+        known = {each.id: each for each in (*self.state.components, *self.state.providers)}
+        for id in "abp":
+            if not self.chains.get(id):
+                assert known.get(id) == self.running.get(id)
+                assert self.state.runs_component(id) or self.state.runs_provider(id) or id not in known
+                if not self.launches_fail:
+                    one = known.get(id)
+                    assert (one and (one.image, getattr(one, "max_instances", 1))) == self.wanted.get(id)
 
     @invariant()
     def the_revision_never_shrinks(self) -> None:
         assert self.state.revision >= self.seen
         self.seen = self.state.revision
 
+    def teardown(self) -> None:
+        """Whatever happened: it ends, and nothing is left over."""
+        for _ in range(1000):
+            if not any(self.chains.values()):
+                break
+            for id in "abp":
+                self.the_shell_goes_on(id, True)
+        assert not any(self.chains.values())
+        self.what_is_settled_is_what_runs()
+        assert self.state.runs_component("a") == ("a" in self.running)
 
+
+class HistoriesWithFailures(Histories):
+    launches_fail = True
+
+
+for each in (Histories, HistoriesWithFailures):
+    each.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 TestHistories = Histories.TestCase
+TestHistoriesWithFailures = HistoriesWithFailures.TestCase
