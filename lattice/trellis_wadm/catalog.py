@@ -71,10 +71,10 @@ class StoredApplication:
             )
         return wanted
 
-    def with_version(self, manifest: Manifest) -> StoredApplication:
-        """With one more version. Raises `Conflict` if it is there already."""
+    def with_version(self, manifest: Manifest, *, replacing: bool = False) -> StoredApplication:
+        """With one more version, or another content of one. Raises `Conflict` if it is there and not to be replaced."""
         version = manifest.version or ""
-        if version in self.manifests:
+        if version in self.manifests and not replacing:
             raise Conflict(
                 f"Manifest version {version} already exists",
                 remedy="Change metadata.annotations.version, or leave it out to get a new one each time.",

@@ -7,9 +7,9 @@ decides anything by itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from trellis_lattice.errors import Conflict, TrellisError
+from trellis_lattice.errors import TrellisError
 from trellis_wadm.catalog import StoredApplication, check_deploy, check_undeploy, desired_of_stored
 from trellis_wadm.foresight import Foresight, foresee
 from trellis_wadm.manifest.model import Manifest
@@ -137,7 +137,7 @@ def _carry_out(intent: Intent, draft: _Draft) -> None:
             changed = stored.with_deployed(None)
         else:
             manifest = intent.manifest if intent.manifest.version else intent.manifest.with_version(NEW_VERSION)
-            changed = _stored(stored, manifest, replace_it=intent.replace).with_deployed(manifest.version)
+            changed = _stored(stored, manifest, replacing=intent.replace).with_deployed(manifest.version)
             check_deploy(manifest, draft.applications | {intent.name: changed})
     except TrellisError as error:
         users = error.fields.get("used_by") or [error.fields.get("app")]
@@ -150,17 +150,10 @@ def _carry_out(intent: Intent, draft: _Draft) -> None:
     draft.transitions.append(Transition(intent.name, deployed, changed.deployed_version))
 
 
-def _stored(stored: StoredApplication, manifest: Manifest, *, replace_it: bool) -> StoredApplication:
-    version = manifest.version or ""
-    wire = manifest.to_wire()
-    if version not in stored.manifests or replace_it:
-        return replace(stored, manifests={**stored.manifests, version: wire})
-    if stored.manifests[version] == wire:
+def _stored(stored: StoredApplication, manifest: Manifest, *, replacing: bool) -> StoredApplication:
+    if stored.manifests.get(manifest.version or "") == manifest.to_wire():
         return stored
-    raise Conflict(
-        f"Version {version} of '{stored.name}' is stored already, with another content.",
-        remedy="Change the version annotation, leave it out, or say --replace.",
-    )
+    return stored.with_version(manifest, replacing=replacing)
 
 
 def _caused(before: Foresight, after: Foresight) -> tuple[tuple[tuple[Step, ...], ...], tuple[Step, ...]]:

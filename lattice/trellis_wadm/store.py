@@ -14,8 +14,9 @@ from collections.abc import Callable
 from trellis_lattice.bus.kv import Change, KeyValueBucket, Watch, modify
 from trellis_lattice.errors import PeerMisbehaved, TrellisError
 from trellis_wadm.catalog import StoredApplication
+from trellis_wadm.history import History, history_key
 
-__all__ = ["BUCKET", "ManifestMirror", "ManifestStore", "announced_name"]
+__all__ = ["BUCKET", "HistoryStore", "ManifestMirror", "ManifestStore", "announced_name"]
 
 BUCKET = "wadm_manifests"
 _log = logging.getLogger("trellis.wadm")
@@ -89,6 +90,27 @@ class ManifestStore:
             return json.dumps(left).encode()
 
         await modify(self._bucket, self._lattice, rewrite, deadline=deadline)
+
+
+class HistoryStore:
+    """What was done with the applications of one lattice, in its own bucket. Deadlines as above."""
+
+    def __init__(self, bucket: KeyValueBucket) -> None:
+        self._bucket = bucket
+
+    async def read(self, name: str, *, deadline: float) -> History:
+        """What is known; empty for what only v1's tools have touched."""
+        entry = await self._bucket.get(history_key(name), deadline=deadline)
+        return History.decode(entry.value if entry else None)
+
+    async def note(self, name: str, change: Callable[[History], History | None], *, deadline: float) -> None:
+        """Writes down what was done. None: the application is gone, and its history with it."""
+
+        def rewrite(payload: bytes | None) -> bytes | None:
+            changed = change(History.decode(payload))
+            return changed.encode() if changed is not None else None
+
+        await modify(self._bucket, history_key(name), rewrite, deadline=deadline)
 
 
 def _names(payload: bytes | None) -> list[str]:

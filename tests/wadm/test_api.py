@@ -129,7 +129,8 @@ async def test_the_answers_are_those_of_v1(connection: Connection, server: WadmS
         "name": "app",
         "version": "v1",
     }
-    assert (await raw(connection, subject("versions", "app")))["versions"] == [{"version": "v1", "deployed": True}]
+    versions = (await raw(connection, subject("versions", "app")))["versions"]
+    assert [(item["version"], item["deployed"]) for item in versions] == [("v1", True)]
     assert (await raw(connection, subject("deploy", "other")))["result"] == "notfound"
     missing = await raw(connection, subject("deploy", "app"), b'{"version":"v9"}')
     assert missing["result"] == "error"
@@ -144,6 +145,88 @@ async def test_the_answers_are_those_of_v1(connection: Connection, server: WadmS
     assert "Invalid subject" in (await raw(connection, f"wadm.api.{lattice}.model.get.a.b"))["message"]
     refused = await raw(connection, subject("put"), app(), **{"Content-Type": "text/html"})
     assert (refused["result"], "content type" in refused["message"]) == ("error", True)
+
+
+async def test_what_was_done_is_remembered_with_who_and_when(
+    connection: Connection, client: WadmClient, lattice: str
+) -> None:
+    ada = WadmClient(connection, lattice, by="ada@desk\nx")
+    await ada.put(app(version="v1"), deadline=soon())
+    await client.put(app(version="v2"), deadline=soon())
+    await ada.deploy("app", "v1", deadline=soon())
+    await client.deploy("app", "v2", deadline=soon())
+    await client.deploy("app", "v2", deadline=soon())
+    await client.undeploy("app", deadline=soon())
+    await client.deploy("app", "v1", deadline=soon())
+
+    report = await client.history("app", deadline=soon())
+
+    first, second = report.versions
+    assert (first.version, first.deployed, first.put_by, first.deployed_by) == ("v1", True, "ada@desk x", None)
+    assert (second.version, second.deployed, second.put_by) == ("v2", False, None)
+    assert [(one.version, one.by) for one in report.deployments] == [
+        ("v1", "ada@desk x"),
+        ("v2", None),
+        (None, None),
+        ("v1", None),
+    ]
+    assert first.put_at is not None
+    assert first.put_at <= report.deployments[0].at <= report.deployments[-1].at
+    assert report.deployed == "v1"
+
+
+async def test_what_another_tool_did_is_only_missing_in_the_history(
+    connection: Connection, client: WadmClient, lattice: str
+) -> None:
+    await client.put(app(version="v1"), deadline=soon())
+    bucket = await open_bucket(connection, BUCKET, deadline=soon())
+    entry = await bucket.get(f"{lattice}-app", deadline=soon())
+    assert entry is not None
+    record = json.loads(entry.value)
+    record["manifests"]["v2"] = json.loads(app(version="v2"))
+    record["deployed_version"] = "v2"
+    await bucket.put(f"{lattice}-app", json.dumps(record).encode(), deadline=soon())
+
+    report = await client.history("app", deadline=soon())
+
+    assert [(info.version, info.deployed, info.put_at is None) for info in report.versions] == [
+        ("v1", False, False),
+        ("v2", True, True),
+    ]
+    await client.delete("app", deadline=soon())
+    await client.put(app(version="v3"), deadline=soon())
+    assert (await client.history("app", deadline=soon())).deployments == (), "the history of what is gone is gone"
+
+
+async def test_a_version_is_replaced_where_that_is_asked_for(client: WadmClient) -> None:
+    await client.put(app(version="v1"), deadline=soon())
+    await client.deploy("app", deadline=soon())
+    data = application("app", component("c", spread(7)), version="v1")
+
+    with pytest.raises(Conflict):
+        await client.put(json.dumps(data), deadline=soon())
+    result = await client.put(json.dumps(data), deadline=soon(), replace=True)
+
+    assert (result.result, result.total_versions) == ("newversion", 1)
+    stored = await client.get("app", deadline=soon())
+    assert stored["spec"]["components"][0]["traits"][0]["properties"]["instances"] == 7
+    assert (await client.history("app", deadline=soon())).deployed == "v1", "it never stopped to be deployed"
+
+
+async def test_what_replaces_a_deployed_version_is_judged_as_a_deploy(client: WadmClient) -> None:
+    def web(name: str, address: str) -> bytes:
+        return json.dumps(application(name, component("c", spread(1)), provider("http", http("c", address)))).encode()
+
+    for name, address in (("one", "0.0.0.0:8000"), ("two", "0.0.0.0:9000")):
+        await client.put(web(name, address), deadline=soon())
+        await client.deploy(name, deadline=soon())
+
+    with pytest.raises(Conflict) as refused:
+        await client.put(web("two", "0.0.0.0:8000"), deadline=soon(), replace=True)
+
+    assert "Two listeners on one address" in refused.value.message
+    kept = await client.get("two", deadline=soon())
+    assert "9000" in json.dumps(kept)
 
 
 async def test_deleting_says_what_it_did(client: WadmClient) -> None:

@@ -157,7 +157,7 @@ def test_a_version_that_is_taken_is_refused_unless_it_is_replaced() -> None:
     refused = preview([Intent("one", other)], applications, observed, 0.0)
     replaced = preview([Intent("one", other, replace=True)], applications, observed, 0.0)
 
-    assert "stored already, with another content" in refused.problems[0].message
+    assert "Manifest version v1 already exists" in refused.problems[0].message
     assert lines(replaced) == [[f"run component one-c on {short('A')} with up to 5 instances"]]
 
 

@@ -13,9 +13,12 @@ from trellis_lattice.bus.connection import Connection, Message, Subscription
 from trellis_lattice.errors import NotFound, PeerMisbehaved, RequestInvalid, TrellisError, Unavailable, from_wire
 from trellis_lattice.wire import WireModel
 from trellis_wadm.api.messages import (
+    BY_HEADER,
+    REPLACE_HEADER,
     ApplicationSummary,
     DeleteResult,
     DeployResult,
+    HistoryReport,
     PutResult,
     StatusReport,
     VersionInfo,
@@ -34,14 +37,20 @@ class WadmClient:
     error of a refusal.
     """
 
-    def __init__(self, connection: Connection, lattice: str = subjects.DEFAULT_LATTICE) -> None:
+    def __init__(self, connection: Connection, lattice: str = subjects.DEFAULT_LATTICE, *, by: str = "") -> None:
+        """`by` says who asks: it is noted in the history of what is changed."""
         self._connection = connection
         self._lattice = lattice
+        self._headers = {BY_HEADER: by} if by else {}
 
-    async def put(self, manifest: str | bytes, *, deadline: float) -> PutResult:
-        """Stores a manifest (YAML or JSON) as a new version. Raises `RequestInvalid` with `findings`, `Conflict`."""
+    async def put(self, manifest: str | bytes, *, deadline: float, replace: bool = False) -> PutResult:
+        """Stores a manifest (YAML or JSON) as a new version. Raises `RequestInvalid` with `findings`, `Conflict`.
+
+        `replace` lets it take the place of a version of that name, at once if that is deployed. v1's scheduler does
+        not know this and refuses.
+        """
         payload = manifest.encode() if isinstance(manifest, str) else manifest
-        answer = await self._ask("put", None, payload, deadline)
+        answer = await self._ask("put", None, payload, deadline, {REPLACE_HEADER: "true"} if replace else {})
         return self._read(PutResult, answer, "put")
 
     async def applications(self, *, deadline: float) -> list[ApplicationSummary]:
@@ -63,11 +72,12 @@ class WadmClient:
 
     async def versions(self, name: str, *, deadline: float) -> list[VersionInfo]:
         """In the order in which they were put."""
+        return list((await self.history(name, deadline=deadline)).versions)
+
+    async def history(self, name: str, *, deadline: float) -> HistoryReport:
+        """The versions, and when each came and was deployed as far as that is known (v1's scheduler does not say)."""
         answer = await self._object("versions", name, b"", deadline)
-        try:
-            return TypeAdapter(list[VersionInfo]).validate_python(answer.get("versions", []))
-        except ValidationError:
-            raise PeerMisbehaved("The scheduler's versions cannot be read.") from None
+        return self._read(HistoryReport, answer, "versions")
 
     async def deploy(self, name: str, version: str | None = None, *, deadline: float) -> DeployResult:
         """Makes a version the one that is to run. Raises `Conflict` if it cannot stand beside what is deployed."""
@@ -105,10 +115,18 @@ class WadmClient:
             raise PeerMisbehaved(f"The scheduler's answer to {operation} is not an object.")
         return answer
 
-    async def _ask(self, operation: str, name: str | None, payload: bytes, deadline: float) -> Any:
+    async def _ask(
+        self,
+        operation: str,
+        name: str | None,
+        payload: bytes,
+        deadline: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         subject = subjects.wadm(self._lattice, operation, name)
+        said = {**self._headers, **(headers or {})}
         try:
-            message = await self._connection.request(subject, payload, deadline=deadline)
+            message = await self._connection.request(subject, payload, deadline=deadline, headers=said or None)
         except Unavailable as error:
             if error.fields.get("reason") != "no-answerer":
                 raise

@@ -1,6 +1,7 @@
 """The shapes of the application API (lattice-protocol 7.1, 7.9). Pure.
 
-Ours, which v1 clients ignore: `findings` of a put, `error` of a refusal, `conditions` of a scaler's status.
+Ours, which v1 clients ignore: `findings` of a put, `error` of a refusal, `conditions` of a scaler's status, the times
+of versions and the `deployments` of an application. Ours, which v1's scheduler ignores: the headers below.
 """
 
 from __future__ import annotations
@@ -11,21 +12,39 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field
 
 from trellis_lattice.wire import WireModel
+from trellis_wadm.catalog import StoredApplication
+from trellis_wadm.history import History
 from trellis_wadm.planner.result import ApplicationStatus, ScalerStatus, StatusType
 from trellis_wadm.planner.status import HIDDEN_KINDS, NO_HOSTS, UNDEPLOYED
 
 __all__ = [
+    "BY_HEADER",
+    "REPLACE_HEADER",
     "ApplicationSummary",
     "ConditionReport",
     "DeleteResult",
     "DeployResult",
+    "DeploymentInfo",
+    "HistoryReport",
     "PutResult",
     "ScalerReport",
     "State",
     "StatusReport",
     "VersionInfo",
+    "rfc3339",
     "status_subject",
 ]
+
+
+BY_HEADER = "Trellis-By"
+"""Who asks, in their own words; noted in the history."""
+REPLACE_HEADER = "Trellis-Replace"
+"""`true` lets a put take the place of a stored version of the same name."""
+
+
+def rfc3339(seconds: float) -> str:
+    """A time in seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def status_subject(lattice: str, name: str) -> str:
@@ -53,6 +72,8 @@ class ConditionReport(_Message):
     message: str
     host: str | None = None
     since: str | None = None
+    next_attempt: str | None = None
+    """When it is tried again (RFC 3339); absent while nothing is tried, or for good."""
 
 
 class ScalerReport(_Message):
@@ -117,7 +138,8 @@ def _scaler_report(scaler: ScalerStatus, epoch: float) -> ScalerReport:
             reason=condition.reason,
             message=condition.message,
             host=condition.host,
-            since=datetime.fromtimestamp(epoch + condition.since, UTC).isoformat(timespec="seconds"),
+            since=rfc3339(epoch + condition.since),
+            next_attempt=None if condition.until is None else rfc3339(epoch + condition.until),
         )
         for condition in scaler.conditions
     )
@@ -138,8 +160,55 @@ class ApplicationSummary(_Message):
 
 
 class VersionInfo(_Message):
+    """One stored version. Times are RFC 3339, absent where they are not known."""
+
     version: str
     deployed: bool
+    put_at: str | None = None
+    put_by: str | None = None
+    deployed_at: str | None = None
+    """When it was deployed last."""
+    deployed_by: str | None = None
+
+
+class DeploymentInfo(_Message):
+    """A version became the one that is to run; without one: the application was undeployed."""
+
+    version: str | None = None
+    at: str
+    by: str | None = None
+
+
+class HistoryReport(_Message):
+    """All versions in the order in which they were put, and the deployments from the oldest to the newest."""
+
+    versions: Annotated[tuple[VersionInfo, ...], Field(max_length=65536)] = ()
+    deployments: Annotated[tuple[DeploymentInfo, ...], Field(max_length=1024)] = ()
+
+    @property
+    def deployed(self) -> str | None:
+        return next((info.version for info in self.versions if info.deployed), None)
+
+    @classmethod
+    def of(cls, app: StoredApplication, history: History) -> Self:
+        versions = tuple(_version_info(version, app, history) for version in app.manifests)
+        deployments = tuple(
+            DeploymentInfo(version=one.version, at=rfc3339(one.act.at), by=one.act.by or None)
+            for one in history.deployments
+        )
+        return cls(versions=versions, deployments=deployments)
+
+
+def _version_info(version: str, app: StoredApplication, history: History) -> VersionInfo:
+    put, deployed = history.puts.get(version), history.last_deployed(version)
+    return VersionInfo(
+        version=version,
+        deployed=version == app.deployed_version,
+        put_at=rfc3339(put.at) if put else None,
+        put_by=(put.by or None) if put else None,
+        deployed_at=rfc3339(deployed.at) if deployed else None,
+        deployed_by=(deployed.by or None) if deployed else None,
+    )
 
 
 class PutResult(_Message):

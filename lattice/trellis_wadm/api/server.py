@@ -15,23 +15,25 @@ from typing import Any
 from trellis_lattice import subjects
 from trellis_lattice.bus.connection import Connection, Message, Subscription
 from trellis_lattice.bus.kv import KeyValueBucket
+from trellis_lattice.bus.kv_jetstream import open_bucket
 from trellis_lattice.errors import NotFound, Overloaded, RequestInvalid, TrellisError
 from trellis_wadm import naming
 from trellis_wadm.api.messages import (
     ApplicationSummary,
     DeleteResult,
     DeployResult,
+    HistoryReport,
     PutResult,
     StatusReport,
-    VersionInfo,
 )
+from trellis_wadm.api.requests import read_by, read_manifest, read_replace, read_version
 from trellis_wadm.board import StatusBoard
 from trellis_wadm.catalog import StoredApplication, check_deploy, check_undeploy
-from trellis_wadm.manifest import Manifest, errors, parse_manifests
-from trellis_wadm.manifest.source import MAX_BYTES
+from trellis_wadm.history import Act, History
+from trellis_wadm.manifest import Manifest
 from trellis_wadm.planner.desired import unresolved_references
 from trellis_wadm.planner.result import StatusType
-from trellis_wadm.store import ManifestStore
+from trellis_wadm.store import HistoryStore, ManifestStore
 
 __all__ = ["WadmServer"]
 
@@ -39,7 +41,6 @@ _log = logging.getLogger("trellis.wadm")
 _QUEUE = "wadm_server"
 _TIMEOUT = 5.0
 """Seconds that one request may take."""
-_CONTENT_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "application/json")
 _MAX_CONCURRENT = 64
 
 Reply = Mapping[str, Any] | list[Any]
@@ -53,6 +54,7 @@ class WadmServer:
         self._lattice = lattice
         self._store = ManifestStore(bucket, lattice)
         self._board = StatusBoard(connection, lattice)
+        self._history: HistoryStore | None = None
         self._subscription: Subscription | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._named: Mapping[str, Callable[[str, Message, float], Awaitable[Reply]]] = {
@@ -67,6 +69,8 @@ class WadmServer:
     async def start(self, *, deadline: float) -> None:
         """Listens; returns when the server knows of it."""
         await self._board.open(deadline=deadline)
+        own = await open_bucket(self._connection, subjects.trellis_bucket(self._lattice), deadline=deadline)
+        self._history = HistoryStore(own)
         subject = subjects.wadm_all(self._lattice)
         self._subscription = await self._connection.subscribe(subject, self._receive, queue=_QUEUE)
         await self._connection.flush(deadline=deadline)
@@ -120,29 +124,64 @@ class WadmServer:
         raise RequestInvalid(f"{'Invalid' if known else 'Unsupported'} subject: {message.subject}")
 
     async def _put(self, message: Message, deadline: float) -> Reply:
-        manifest, findings = _read(message)
+        manifest, findings = read_manifest(message.data, message.headers)
         if manifest.version is None:
             manifest = manifest.with_version(naming.ulid(time.time_ns() // 1_000_000, secrets.randbits(80)))
-        existed = False
+        version, replacing, existed = manifest.version or "", read_replace(message.headers), False
+        if replacing:
+            await self._check_replacement(manifest, deadline)
 
         def add(app: StoredApplication | None) -> StoredApplication:
             nonlocal existed
             existed = app is not None
-            return (app or StoredApplication(manifest.name)).with_version(manifest)
+            return (app or StoredApplication(manifest.name)).with_version(manifest, replacing=replacing)
 
         stored = await self._store.change(manifest.name, add, deadline=deadline)
         assert stored is not None
+        await self._note(manifest.name, message, lambda known, act: known.with_put(version, act), deadline, stored)
+        if replacing and stored.deployed_version == version:
+            self._announce("manifest_published", manifest.to_wire())
         known = await self._latest(manifest, deadline)
         missing = unresolved_references(manifest, known)
         warning = f". Shared components are missing: {' '.join(missing)}" if missing else ""
         return PutResult(
             result="newversion" if existed else "created",
             name=manifest.name,
-            current_version=manifest.version or "",
+            current_version=version,
             total_versions=len(stored.manifests),
-            message=f"Successfully put manifest {manifest.name} {manifest.version}{warning}",
+            message=f"Successfully put manifest {manifest.name} {version}{warning}",
             findings=tuple(findings),
         ).to_data()
+
+    async def _check_replacement(self, manifest: Manifest, deadline: float) -> None:
+        """What takes the place of a deployed version is in force at once, so it is judged as a deploy is."""
+        stored = await self._store.all(deadline=deadline)
+        app = stored.get(manifest.name)
+        if app is not None and app.deployed_version == manifest.version:
+            changed = app.with_version(manifest, replacing=True)
+            check_deploy(manifest, {**stored, manifest.name: changed})
+
+    async def _note(
+        self,
+        name: str,
+        message: Message,
+        change: Callable[[History, Act], History | None],
+        deadline: float,
+        stored: StoredApplication | None,
+    ) -> None:
+        """Writes down what was done. That it was done counts: what cannot be written down is only missing there."""
+        act = Act(time.time(), read_by(message.headers))
+        versions = stored.manifests.keys() if stored is not None else ()
+
+        def changed(known: History) -> History | None:
+            result = change(known, act)
+            return result.only(versions) if result is not None else None
+
+        assert self._history is not None
+        try:
+            await self._history.note(name, changed, deadline=deadline)
+        except TrellisError as error:
+            _log.warning("The history of application %s was not written: %s", name, error)
 
     async def _latest(self, manifest: Manifest, deadline: float) -> dict[str, Manifest]:
         """The applications that a manifest refers to, in their newest version."""
@@ -177,7 +216,7 @@ class WadmServer:
         if app is None:
             return {"result": "notfound", "message": f"Model with the name {name} not found"}
         try:
-            version = app.resolve(_version(message))
+            version = app.resolve(read_version(message.data))
         except NotFound as error:
             return {"result": "notfound", "message": str(error)}
         return {"result": "success", "message": f"Fetched model {name}", "manifest": app.manifests[version]}
@@ -186,14 +225,13 @@ class WadmServer:
         app = await self._store.get(name, deadline=deadline)
         if app is None:
             return {"result": "notfound", "message": f"Model with the name {name} not found", "versions": []}
-        versions = [
-            VersionInfo(version=version, deployed=version == app.deployed_version).to_data()
-            for version in app.manifests
-        ]
-        return {"result": "success", "message": f"Successfully fetched versions for model {name}", "versions": versions}
+        assert self._history is not None
+        report = HistoryReport.of(app, await self._history.read(name, deadline=deadline))
+        text = f"Successfully fetched versions for model {name}"
+        return {"result": "success", "message": text, **report.to_data()}
 
     async def _deploy(self, name: str, message: Message, deadline: float) -> Reply:
-        wanted = _version(message)
+        wanted = read_version(message.data)
         stored = await self._store.all(deadline=deadline)
         if name not in stored:
             text = f"Model with the name {name} not found"
@@ -208,7 +246,8 @@ class WadmServer:
                 raise NotFound(f"Model with the name {name} not found", name=name)
             return app.with_deployed(app.resolve(manifest.version))
 
-        await self._store.change(name, mark, deadline=deadline)
+        changed = await self._store.change(name, mark, deadline=deadline)
+        await self._note(name, message, lambda h, act: h.with_deployed(manifest.version, act), deadline, changed)
         self._announce("manifest_published", manifest.to_wire())
         text = f"Successfully deployed model {name} {manifest.version}"
         return DeployResult(result="acknowledged", message=text, name=name, version=manifest.version).to_data()
@@ -219,13 +258,14 @@ class WadmServer:
             text = f"Model with the name {name} not found"
             return DeployResult(result="notfound", message=text, name=name).to_data() | {"version": None}
         check_undeploy(name, stored)
-        await self._store.change(name, lambda app: app and app.with_deployed(None), deadline=deadline)
+        changed = await self._store.change(name, lambda app: app and app.with_deployed(None), deadline=deadline)
+        await self._note(name, message, lambda h, act: h.with_deployed(None, act), deadline, changed)
         self._announce("manifest_unpublished", {"name": name})
         text = f"Manifest has been undeployed: {name}"
         return DeployResult(result="acknowledged", message=text, name=name).to_data() | {"version": None}
 
     async def _delete(self, name: str, message: Message, deadline: float) -> Reply:
-        wanted = _version(message)
+        wanted = read_version(message.data)
         stored = await self._store.all(deadline=deadline)
         app = stored.get(name)
         if app is None or (wanted is not None and wanted not in app.manifests):
@@ -243,7 +283,8 @@ class WadmServer:
             rest = current.without(wanted)
             return rest if rest.manifests else None
 
-        await self._store.change(name, remove, deadline=deadline)
+        rest = await self._store.change(name, remove, deadline=deadline)
+        await self._note(name, message, lambda h, act: _forgotten(h, act, rest, undeploy), deadline, rest)
         if undeploy:
             self._announce("manifest_unpublished", {"name": name})
         text = f"Successfully deleted {f'version {wanted} of ' if wanted else ''}model {name}"
@@ -271,33 +312,8 @@ class WadmServer:
         self._connection.publish_soon(f"wadm.evt.{self._lattice}.{kind}", json.dumps(event).encode())
 
 
-def _read(message: Message) -> tuple[Manifest, list[dict[str, Any]]]:
-    """The manifest of a put, and its warnings. Raises `RequestInvalid` with the first error's text."""
-    headers = {key.lower(): value for key, value in (message.headers or {}).items()}
-    content_type = headers.get("content-type", "application/yaml").partition(";")[0].strip().lower()
-    if content_type not in _CONTENT_TYPES:
-        raise RequestInvalid(f"Unsupported content type: {content_type}", remedy=f"Use {_CONTENT_TYPES[0]}.")
-    if len(message.data) > MAX_BYTES:
-        raise RequestInvalid(f"The manifest has {len(message.data)} bytes; the limit is {MAX_BYTES}.")
-    documents = parse_manifests(message.data)
-    if len(documents) > 1:
-        raise RequestInvalid("There is more than one document.", remedy="Put each application by itself.")
-    parsed = documents[0]
-    findings = [finding.to_json() for finding in parsed.findings]
-    if not parsed.ok or parsed.manifest is None:
-        raise RequestInvalid(str(errors(parsed.findings)[0]), findings=findings)
-    return parsed.manifest, findings
-
-
-def _version(message: Message) -> str | None:
-    """The version that a request names, if any."""
-    if not message.data.strip():
+def _forgotten(known: History, act: Act, rest: StoredApplication | None, undeployed: bool) -> History | None:
+    """The history after versions were deleted; it ends with the application."""
+    if rest is None:
         return None
-    try:
-        body = json.loads(message.data)
-    except (ValueError, RecursionError):
-        raise RequestInvalid("The request is not JSON.") from None
-    version = body.get("version") if isinstance(body, dict) else None
-    if version is not None and not isinstance(version, str):
-        raise RequestInvalid("The version must be text.")
-    return version
+    return known.with_deployed(None, act) if undeployed else known
