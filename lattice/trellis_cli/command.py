@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from trellis_cli.exits import ExitCode, exit_code
 from trellis_cli.output import Format, parse_duration
@@ -119,9 +120,9 @@ def _merge(base: Settings, given: dict[str, Any]) -> Settings:
     return replace(base, **{key: value for key, value in updates.items() if value is not None})
 
 
-def group(help: str) -> typer.Typer:
-    """A noun with commands below it."""
-    return typer.Typer(help=help, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+def group(help: str, cls: type[TyperGroup] | None = None) -> typer.Typer:
+    """A noun with commands below it; `cls` parses their arguments in another way."""
+    return typer.Typer(cls=cls, help=help, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 def command(

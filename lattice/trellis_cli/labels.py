@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from trellis_lattice.errors import RequestInvalid
 
-__all__ = ["parse_labels", "parse_pairs"]
+__all__ = ["parse_keys", "parse_labels", "parse_pairs"]
 
 _RESERVED = "hostcore."
 
@@ -14,12 +14,26 @@ _RESERVED = "hostcore."
 def parse_labels(texts: Iterable[str]) -> dict[str, str]:
     """`zone=a` (also `zone=a,disk=ssd`) as a mapping. Raises `RequestInvalid` naming what is wrong."""
     labels = parse_pairs((part for text in texts for part in text.split(",")), "label")
-    for key in labels:
+    _check_reserved(labels)
+    return labels
+
+
+def parse_keys(texts: Iterable[str]) -> list[str]:
+    """`zone`, also `zone=a` and `zone,disk`, as keys. Raises `RequestInvalid`."""
+    parts = [part.partition("=")[0].strip() for text in texts for part in text.split(",")]
+    if not all(parts):
+        raise RequestInvalid("A label without a key.", remedy="Write the keys of the labels, e.g. zone disk.")
+    _check_reserved(parts)
+    return list(dict.fromkeys(parts))
+
+
+def _check_reserved(keys: Iterable[str]) -> None:
+    for key in keys:
         if key.lower().startswith(_RESERVED):
             raise RequestInvalid(
-                f"The label {key!r} cannot be set: hosts say {_RESERVED}* themselves.", remedy="Choose another key."
+                f"The label {key!r} cannot be changed: hosts say {_RESERVED}* themselves.",
+                remedy="Choose another key.",
             )
-    return labels
 
 
 def parse_pairs(texts: Iterable[str], what: str) -> dict[str, str]:

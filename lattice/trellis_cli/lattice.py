@@ -82,8 +82,26 @@ class Lattice:
     async def links(self) -> list[Link]:
         return await self.client.links(timeout=self.timeout)
 
+    async def application_names(self) -> list[str]:
+        """The applications that are stored; empty if no scheduler answers."""
+        from trellis_lattice.errors import DeadlineExceeded, Unavailable
+        from trellis_wadm.api import WadmClient
+
+        deadline = asyncio.get_running_loop().time() + self.timeout
+        try:
+            found = await WadmClient(self.client.connection, self.name).applications(deadline=deadline)
+        except (Unavailable, DeadlineExceeded):
+            return []
+        return [each.name for each in found]
+
+    async def secrets(self) -> dict[str, dict[str, str]]:
+        """All references to secrets, by the name of the configuration that holds each."""
+        from trellis_lattice.config import is_secret
+
+        return {name: values for name, values in (await self._stored_configs()).items() if is_secret(name)}
+
     async def configs(self, name: str | None = None) -> dict[str, dict[str, str]]:
-        """All named configuration, or one. Raises `NotFound`."""
+        """All named configuration without secrets, or one. Raises `NotFound`."""
         if name is not None:
             values = await self.client.config(name, timeout=self.timeout)
             if values is None:
@@ -91,7 +109,9 @@ class Lattice:
                     f"There is no configuration `{name}` in lattice `{self.name}`.", remedy="List: trellis get config"
                 )
             return {name: values}
-        return await self._stored_configs()
+        from trellis_lattice.config import is_secret
+
+        return {name: values for name, values in (await self._stored_configs()).items() if not is_secret(name)}
 
     async def _stored_configs(self) -> dict[str, dict[str, str]]:
         from trellis_lattice.bus.kv_jetstream import open_bucket

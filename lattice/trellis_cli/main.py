@@ -12,10 +12,27 @@ import typer
 
 from trellis_cli.command import common_options, group, remember
 from trellis_cli.commands import app as application
-from trellis_cli.commands import call, get, host, inspect_file, scale, start, stop, trace, up, update, version
+from trellis_cli.commands import (
+    call,
+    config,
+    get,
+    host,
+    inspect_file,
+    label,
+    link,
+    scale,
+    secrets,
+    start,
+    stop,
+    trace,
+    up,
+    update,
+    version,
+)
 from trellis_cli.exits import ExitCode
 from trellis_cli.output import Format
 from trellis_cli.terminal import Terminal
+from trellis_cli.watching import WatchGroup
 from trellis_lattice.errors import RequestInvalid, TrellisError
 
 __all__ = ["build", "main"]
@@ -30,8 +47,12 @@ _BY_HAND: tuple[tuple[str, str, Any], ...] = (
     ("stop", "Stop a component, a provider or a host.", stop),
     ("scale", "Say how many invocations of a component a host may run.", scale),
     ("update", "Replace the image of a component.", update),
+    ("link", "Say what answers the calls of a component or provider.", link),
+    ("config", "Named configuration of components, providers and links.", config),
+    ("secrets", "References to secrets that a backend keeps.", secrets),
 )
-"""Nouns below a verb: what is done without a manifest."""
+"""Verbs with nouns, and nouns with verbs: what is done without a manifest."""
+_ALIASES = {"link": ("links",), "config": ("configs",), "secrets": ("secret",)}
 
 
 def build() -> typer.Typer:
@@ -50,7 +71,7 @@ def build() -> typer.Typer:
     host_group = group("Run one host of a lattice.")
     host.register(host_group)
     root.add_typer(host_group, name="host", rich_help_panel="Run")
-    get_group = group("Show what there is: hosts, components, providers, links, apps, config.")
+    get_group = group("Show what there is: hosts, components, providers, links, apps, config, events.", WatchGroup)
     get.register(get_group)
     root.add_typer(get_group, name="get", rich_help_panel="Look")
     app_group = group("Applications: check, store, deploy, and what became of them.")
@@ -61,6 +82,9 @@ def build() -> typer.Typer:
         by_hand = group(help)
         noun.register(by_hand)
         root.add_typer(by_hand, name=name, rich_help_panel="By hand")
+        for alias in _ALIASES.get(name, ()):
+            root.add_typer(by_hand, name=alias, hidden=True)
+    label.register(root)
     call.register(root)
     trace.register(root)
     inspect_file.register(root)

@@ -50,6 +50,11 @@ class Terminal:
         return self._err.isatty()
 
     @property
+    def answers_people(self) -> bool:
+        """Whether somebody looks at standard output."""
+        return self._out.isatty() and os.environ.get("TERM") != "dumb"
+
+    @property
     def err(self) -> TextIO:
         return self._err
 

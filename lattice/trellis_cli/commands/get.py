@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trellis_cli.command import Cli, command
 from trellis_cli.lattice import open_lattice
+from trellis_cli.watching import Watch, watch
 
-__all__ = ["register"]
+if TYPE_CHECKING:
+    from trellis_cli.lattice import Lattice
+    from trellis_cli.output import Listing
+
+__all__ = ["register", "show_links"]
 
 Host = Annotated[
     str | None,
@@ -17,12 +23,23 @@ Host = Annotated[
 ]
 
 
-async def hosts(cli: Cli) -> None:
+async def show(cli: Cli, every: str | None, question: Callable[[Lattice], Awaitable[Listing]]) -> None:
+    """The answer once, or with `every` again and again."""
+    async with open_lattice(cli.settings) as lattice:
+        if every is None:
+            cli.terminal.emit(await question(lattice))
+        else:
+            await watch(cli, every, lambda: question(lattice))
+
+
+async def hosts(cli: Cli, watch: Watch = None) -> None:
     """List the hosts that answer, with their labels and versions."""
     from trellis_cli.output.lattice import hosts as listing
 
-    async with open_lattice(cli.settings) as lattice:
-        cli.terminal.emit(listing(await lattice.hosts(), lattice.name))
+    async def question(lattice: Lattice) -> Listing:
+        return listing(await lattice.hosts(), lattice.name)
+
+    await show(cli, watch, question)
 
 
 async def inventory(
@@ -30,28 +47,35 @@ async def inventory(
     host: Annotated[
         str | None, typer.Argument(metavar="[HOST]", help="Id, beginning of an id, or friendly name; default: all.")
     ] = None,
+    watch: Watch = None,
 ) -> None:
     """Show everything that runs, host by host."""
     from trellis_cli.output.lattice import inventories as listing
 
-    async with open_lattice(cli.settings) as lattice:
-        cli.terminal.emit(listing(await lattice.inventories(host), lattice.name))
+    async def question(lattice: Lattice) -> Listing:
+        return listing(await lattice.inventories(host), lattice.name)
+
+    await show(cli, watch, question)
 
 
-async def components(cli: Cli, host: Host = None) -> None:
+async def components(cli: Cli, host: Host = None, watch: Watch = None) -> None:
     """List the components that run, and on which hosts."""
     from trellis_cli.output.lattice import components as listing
 
-    async with open_lattice(cli.settings) as lattice:
-        cli.terminal.emit(listing(await lattice.inventories(host), lattice.name))
+    async def question(lattice: Lattice) -> Listing:
+        return listing(await lattice.inventories(host), lattice.name)
+
+    await show(cli, watch, question)
 
 
-async def providers(cli: Cli, host: Host = None) -> None:
-    """List the providers that run, and on which hosts."""
+async def providers(cli: Cli, host: Host = None, watch: Watch = None) -> None:
+    """List the providers that run, on which hosts, and what is wrong with them."""
     from trellis_cli.output.lattice import providers as listing
 
-    async with open_lattice(cli.settings) as lattice:
-        cli.terminal.emit(listing(await lattice.inventories(host), lattice.name))
+    async def question(lattice: Lattice) -> Listing:
+        return listing(await lattice.inventories(host), lattice.name)
+
+    await show(cli, watch, question)
 
 
 async def links(
@@ -59,24 +83,55 @@ async def links(
     of: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="Only those from or to this component or provider.")
     ] = None,
+    watch: Watch = None,
 ) -> None:
-    """List the links between components and providers, and whether their calls stayed on a host."""
-    from trellis_cli.output.lattice import links as listing
+    """List the links: whether each is in force, and whether its calls stayed on a host."""
+    await show_links(cli, of, watch)
 
-    async with open_lattice(cli.settings) as lattice:
+
+async def show_links(cli: Cli, of: str | None, every: str | None = None) -> None:
+    """The links from or to `of`, or all."""
+    from trellis_cli.output.state import links as listing
+
+    async def question(lattice: Lattice) -> Listing:
         found, hosts = await lattice.links(), await lattice.inventories()
-        shown = [link for link in found if of in (None, link.source_id, link.target)]
-        cli.terminal.emit(listing(shown, hosts, lattice.name))
+        return listing([link for link in found if of in (None, link.source_id, link.target)], hosts, lattice.name)
+
+    await show(cli, every, question)
 
 
 async def config(
-    cli: Cli, name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this one; default: all.")] = None
+    cli: Cli,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this one; default: all.")] = None,
+    watch: Watch = None,
 ) -> None:
     """List named configuration and its values."""
-    from trellis_cli.output.lattice import configs as listing
+    from trellis_cli.output.state import configs as listing
 
-    async with open_lattice(cli.settings) as lattice:
-        cli.terminal.emit(listing(await lattice.configs(name), lattice.name))
+    async def question(lattice: Lattice) -> Listing:
+        return listing(await lattice.configs(name), lattice.name)
+
+    await show(cli, watch, question)
+
+
+async def secrets(cli: Cli, watch: Watch = None) -> None:
+    """List the references to secrets: where the value of each is kept, never the value."""
+    from trellis_cli.output.state import secrets as listing
+
+    async def question(lattice: Lattice) -> Listing:
+        return listing(await lattice.secrets(), lattice.name)
+
+    await show(cli, watch, question)
+
+
+async def claims(cli: Cli, watch: Watch = None) -> None:
+    """List the claims of signed components and providers; what is not signed has none."""
+    from trellis_cli.output.state import claims as listing
+
+    async def question(lattice: Lattice) -> Listing:
+        return listing(await lattice.client.claims(timeout=lattice.timeout), lattice.name)
+
+    await show(cli, watch, question)
 
 
 async def apps(cli: Cli) -> None:
@@ -114,3 +169,7 @@ def register(group: typer.Typer) -> None:
         aliases=("configs",),
         examples=("trellis get config", "trellis get config my_app-listen -o json"),
     )(config)
+    command(group, "secrets", aliases=("secret",), examples=("trellis get secrets", "trellis get secrets -o json"))(
+        secrets
+    )
+    command(group, "claims", aliases=("claim",), examples=("trellis get claims", "trellis get claims -o json"))(claims)

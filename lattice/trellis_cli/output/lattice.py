@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,9 +9,8 @@ from trellis_cli.output.document import Column, Listing
 from trellis_cli.output.times import age
 from trellis_lattice.control.component import UNBOUNDED
 from trellis_lattice.control.host import ComponentDescription, HostInfo, HostInventory, ProviderDescription
-from trellis_lattice.links import Link
 
-__all__ = ["components", "configs", "hosts", "inventories", "links", "providers", "short_id"]
+__all__ = ["components", "hosts", "inventories", "pairs", "providers", "short_id"]
 
 _APP = "wasmcloud.dev/appspec"
 _SHOWN_VALUE = 60
@@ -44,8 +42,8 @@ def hosts(infos: Iterable[HostInfo], lattice: str) -> Listing:
                 host.friendly_name,
                 age(host.uptime_seconds),
                 host.version or "",
-                _pairs(_chosen(host.labels)),
-                _pairs(host.labels),
+                pairs(_chosen(host.labels)),
+                pairs(host.labels),
             )
             for host in found
         ],
@@ -87,8 +85,11 @@ def providers(inventories: Iterable[HostInventory], lattice: str) -> Listing:
     found = _by_id((host, item) for host in inventories for item in host.providers)
     return Listing(
         key="providers",
-        columns=(Column("provider"), Column("host"), Column("app"), Column("image")),
-        rows=[(item.id, host.friendly_name, _app(item.annotations), item.image_ref) for host, item in found],
+        columns=(Column("provider"), Column("host"), Column("app"), Column("image"), Column("problem")),
+        rows=[
+            (item.id, host.friendly_name, _app(item.annotations), item.image_ref, item.problem or "")
+            for host, item in found
+        ],
         items=[_workload(host, item) for host, item in found],
         names=_names(item.id for _, item in found),
         empty=f"No provider runs in lattice `{lattice}`. Deploy an application that has one: trellis app deploy FILE.",
@@ -100,7 +101,7 @@ def inventories(found: Iterable[HostInventory], lattice: str) -> Listing:
     ordered = sorted(found, key=lambda host: (host.friendly_name, host.host_id))
     rows: list[tuple[str, ...]] = []
     for host in ordered:
-        rows.append((short_id(host.host_id), "host", host.friendly_name, _pairs(_chosen(host.labels))))
+        rows.append((short_id(host.host_id), "host", host.friendly_name, pairs(_chosen(host.labels))))
         rows += [
             (f"  {item.id}", "component", _app(item.annotations), f"max {_bound(item.max_instances)}, {item.image_ref}")
             for item in host.components
@@ -113,65 +114,6 @@ def inventories(found: Iterable[HostInventory], lattice: str) -> Listing:
         items=[host.model_dump(mode="json", exclude_none=True) for host in ordered],
         names=[host.host_id for host in ordered],
         empty=f"No host answers in lattice `{lattice}`. Start one: trellis up, or trellis host run.",
-    )
-
-
-def links(found: Iterable[Link], hosts: Iterable[HostInventory], lattice: str) -> Listing:
-    """Every link, by source, and which way the calls of its source to its target went since the hosts started."""
-    ordered = sorted(found, key=lambda link: link.key)
-    local: Counter[tuple[str, str]] = Counter()
-    remote: Counter[tuple[str, str]] = Counter()
-    for count in (count for host in hosts for count in host.calls or ()):
-        local[count.source, count.target] += count.local
-        remote[count.source, count.target] += count.lattice
-    return Listing(
-        key="links",
-        columns=(
-            Column("source"),
-            Column("target"),
-            Column("interfaces"),
-            Column("name"),
-            Column("local calls", right=True),
-            Column("lattice calls", right=True),
-            Column("source config", wide=True),
-            Column("target config", wide=True),
-        ),
-        rows=[
-            (
-                link.source_id,
-                link.target,
-                f"{link.wit_namespace}:{link.wit_package}/{','.join(link.interfaces)}",
-                link.name,
-                str(local[link.source_id, link.target]),
-                str(remote[link.source_id, link.target]),
-                ",".join(link.source_config),
-                ",".join(link.target_config),
-            )
-            for link in ordered
-        ],
-        items=[
-            {
-                **link.model_dump(mode="json"),
-                "local_calls": local[link.source_id, link.target],
-                "lattice_calls": remote[link.source_id, link.target],
-            }
-            for link in ordered
-        ],
-        names=[f"{link.source_id}/{link.name}/{link.wit_namespace}:{link.wit_package}" for link in ordered],
-        empty=f"There is no link in lattice `{lattice}`.",
-    )
-
-
-def configs(found: Mapping[str, Mapping[str, str]], lattice: str) -> Listing:
-    """Every named configuration. Values of secrets are references, never the secrets."""
-    ordered = sorted(found)
-    return Listing(
-        key="config",
-        columns=(Column("config"), Column("values")),
-        rows=[(name, _pairs(found[name])) for name in ordered],
-        items=[{"name": name, "values": dict(found[name])} for name in ordered],
-        names=ordered,
-        empty=f"There is no configuration in lattice `{lattice}`.",
     )
 
 
@@ -196,7 +138,8 @@ def _bound(instances: int) -> str:
     return "unbounded" if instances == UNBOUNDED else str(instances)
 
 
-def _pairs(values: Mapping[str, str]) -> str:
+def pairs(values: Mapping[str, str]) -> str:
+    """`a=1,b=2`, long values cut."""
     return ",".join(f"{key}={_cut(values[key])}" for key in sorted(values))
 
 
