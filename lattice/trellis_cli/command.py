@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
@@ -19,12 +20,14 @@ from typer.core import TyperGroup
 from trellis_cli.exits import ExitCode, exit_code
 from trellis_cli.output import Format, parse_duration
 from trellis_cli.settings import Settings
+from trellis_cli.targets import FIELDS, v1_timeout
 from trellis_cli.terminal import Terminal
 from trellis_lattice.errors import RequestInvalid, TrellisError
 
 __all__ = ["COMMON_PANEL", "Cli", "command", "common_options", "group", "remember", "run_async"]
 
 COMMON_PANEL = "Options of every command"
+_CONNECTION = "Connection to NATS"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -45,6 +48,17 @@ def _seconds(text: str | None) -> float | None:
         raise typer.BadParameter(str(error)) from None
 
 
+def _text(*names: str, metavar: str, help: str, panel: str = COMMON_PANEL) -> Any:
+    """An option that `connecting` looks for elsewhere, too: its variable is only shown here."""
+    variable = next(FIELDS[key] for key in map(_key, names) if key in FIELDS) if "--context" not in names else None
+    shown = f"{help} [{variable or 'TRELLIS_CONTEXT'}]"
+    return Annotated[str | None, typer.Option(*names, metavar=metavar, help=shown, rich_help_panel=panel)]
+
+
+def _key(name: str) -> str:
+    return name.lstrip("-").replace("-", "_")
+
+
 _OPTIONS: dict[str, Any] = {
     "output": Annotated[
         Format | None,
@@ -56,27 +70,14 @@ _OPTIONS: dict[str, Any] = {
             rich_help_panel=COMMON_PANEL,
         ),
     ],
-    "lattice": Annotated[
-        str | None,
-        typer.Option(
-            "-x",
-            "--lattice",
-            metavar="NAME",
-            help="The lattice; default: default.",
-            envvar="TRELLIS_LATTICE",
-            rich_help_panel=COMMON_PANEL,
-        ),
-    ],
-    "nats_url": Annotated[
-        str | None,
-        typer.Option(
-            "--nats-url",
-            metavar="URL",
-            help="The NATS server; default: that of the running `trellis up`, else nats://127.0.0.1:4222.",
-            envvar="TRELLIS_NATS_URL",
-            rich_help_panel=COMMON_PANEL,
-        ),
-    ],
+    "lattice": _text("-x", "--lattice", metavar="NAME", help="The lattice; default: default."),
+    "nats_url": _text(
+        "--nats-url",
+        metavar="URL",
+        help="NATS servers, separated by commas; default: that of the running `trellis up`, else "
+        "nats://127.0.0.1:4222.",
+    ),
+    "context": _text("--context", metavar="NAME", help="A saved connection: `trellis ctx list`."),
     "timeout": Annotated[
         str | None,
         typer.Option(
@@ -91,8 +92,32 @@ _OPTIONS: dict[str, Any] = {
         bool,
         typer.Option("--no-color", metavar="", help="No colours (also: NO_COLOR).", rich_help_panel=COMMON_PANEL),
     ],
+    "creds": _text("--creds", "--ctl-credsfile", metavar="FILE", help="NATS credentials file.", panel=_CONNECTION),
+    "nats_user": _text("--nats-user", metavar="NAME", help="NATS user.", panel=_CONNECTION),
+    "nats_password": _text("--nats-password", metavar="TEXT", help="Its password.", panel=_CONNECTION),
+    "nats_token": _text("--nats-token", metavar="TEXT", help="NATS token.", panel=_CONNECTION),
+    "nats_jwt": _text("--nats-jwt", "--ctl-jwt", metavar="JWT", help="JWT of a NATS user.", panel=_CONNECTION),
+    "nats_seed": _text(
+        "--nats-seed", "--ctl-seed", metavar="SEED", help="Seed (SU…) of that user, or of an nkey.", panel=_CONNECTION
+    ),
+    "tls_ca": _text(
+        "--tls-ca", "--ctl-tls-ca-file", metavar="FILE", help="CA of the server's certificate.", panel=_CONNECTION
+    ),
+    "tls_cert": _text("--tls-cert", metavar="FILE", help="Our certificate, for servers that ask.", panel=_CONNECTION),
+    "tls_key": _text("--tls-key", metavar="FILE", help="Its key.", panel=_CONNECTION),
+    "tls_first": Annotated[
+        bool | None,
+        typer.Option(
+            "--tls-first",
+            "--ctl-tls-first",
+            metavar="",
+            help=f"TLS before the server greets. [{FIELDS['tls_first']}]",
+            rich_help_panel=_CONNECTION,
+        ),
+    ],
+    "js_domain": _text("--js-domain", metavar="NAME", help="JetStream domain.", panel=_CONNECTION),
 }
-_DEFAULTS: dict[str, Any] = {"output": None, "lattice": None, "nats_url": None, "timeout": None, "no_color": False}
+_DEFAULTS: dict[str, Any] = {name: False if name == "no_color" else None for name in _OPTIONS}
 
 
 def common_options() -> list[inspect.Parameter]:
@@ -110,13 +135,8 @@ def remember(context: typer.Context, given: dict[str, Any]) -> None:
 
 
 def _merge(base: Settings, given: dict[str, Any]) -> Settings:
-    updates: dict[str, Any] = {
-        "output": given["output"],
-        "lattice": given["lattice"],
-        "nats_url": given["nats_url"],
-        "timeout": _seconds(given["timeout"]),
-        "color": False if given["no_color"] else None,
-    }
+    updates = {name: value for name, value in given.items() if name not in ("timeout", "no_color")}
+    updates |= {"timeout": _seconds(given["timeout"]), "color": False if given["no_color"] else None}
     return replace(base, **{key: value for key, value in updates.items() if value is not None})
 
 
@@ -144,11 +164,11 @@ def command(
 def _with_common_options(function: Callable[..., Any]) -> Callable[..., None]:
     signature = inspect.signature(function, eval_str=True)
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in list(signature.parameters.values())[1:]]
-    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    context = inspect.Parameter("typer_context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
     def wrapped(**given: Any) -> None:
         common = {key: given.pop(key) for key in _OPTIONS}
-        outer = given.pop("context").obj
+        outer = given.pop("typer_context").obj
         settings = _merge(outer if isinstance(outer, Settings) else Settings(), common)
         cli = Cli(settings, Terminal(settings.output, settings.color))
         code = _outcome(cli, function, given)
@@ -168,6 +188,8 @@ def _flowing(text: str) -> str:
 
 def _outcome(cli: Cli, function: Callable[..., Any], given: dict[str, Any]) -> ExitCode:
     try:
+        if (seconds := v1_timeout(os.environ)) is not None:
+            cli.settings = replace(cli.settings, request_timeout=seconds)
         result = function(cli, **given)
         if inspect.isawaitable(result):
             result = run_async(result)

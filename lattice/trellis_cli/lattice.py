@@ -3,55 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trellis_cli.settings import DEFAULT_LATTICE, DEFAULT_NATS_URL, Settings, default_data_dir
+from trellis_cli.connecting import find_target
+from trellis_cli.settings import Settings
 from trellis_lattice.errors import NotFound
+from trellis_lattice.subjects import CONTROL_PREFIX
 
 if TYPE_CHECKING:
-    from trellis_lattice.bus.connection import ConnectionSettings
     from trellis_lattice.client import LatticeClient
     from trellis_lattice.control.host import HostInfo, HostInventory
     from trellis_lattice.links import Link
 
-__all__ = ["Lattice", "Place", "connection_settings", "find_place", "open_lattice"]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a lattice is: NATS urls, separated by commas, and its name."""
-
-    nats_url: str
-    lattice: str
-
-
-def find_place(settings: Settings) -> Place:
-    """What was asked for; else the running `trellis up`; else the default."""
-    from trellis_cli.up.record import running
-
-    record = running(default_data_dir(os.environ)) if settings.nats_url is None else None
-    if record is not None and record.nats_url:
-        return Place(record.nats_url, settings.lattice or record.lattice)
-    return Place(settings.nats_url or DEFAULT_NATS_URL, settings.lattice or DEFAULT_LATTICE)
-
-
-def connection_settings(nats_url: str, name: str) -> ConnectionSettings:
-    """How to connect: several urls are separated by commas, credentials come from `TRELLIS_NATS_CREDS`."""
-    from trellis_lattice.bus.connection import ConnectionSettings
-
-    credentials = os.environ.get("TRELLIS_NATS_CREDS")
-    if credentials and not Path(credentials).expanduser().is_file():
-        raise NotFound(f"TRELLIS_NATS_CREDS names {credentials}, which is no file.", remedy="Correct it or unset it.")
-    return ConnectionSettings(
-        urls=tuple(url.strip() for url in nats_url.split(",") if url.strip()),
-        name=name,
-        credentials=Path(credentials).expanduser() if credentials else None,
-    )
+__all__ = ["Lattice", "open_lattice"]
 
 
 class Lattice:
@@ -133,8 +99,12 @@ async def open_lattice(settings: Settings, timeout: float | None = None) -> Asyn
     """Connects, for the length of the block. Raises `Unavailable` or `Denied` with where it tried."""
     from trellis_lattice.client import LatticeClient
 
-    place = find_place(settings)
+    target = find_target(settings)
     patience = timeout if timeout is not None else settings.patience()
-    connection = connection_settings(place.nats_url, "trellis-cli")
-    async with await LatticeClient.connect(connection, place.lattice, timeout=patience) as client:
+    async with await LatticeClient.connect(
+        target.connection("trellis-cli"),
+        target.place.lattice,
+        timeout=patience,
+        control_prefix=target.control_prefix or CONTROL_PREFIX,
+    ) as client:
         yield Lattice(client, patience)

@@ -110,12 +110,12 @@ _VERSION = Annotated[
 
 def _root_callback() -> Any:
     def trellis(**given: Any) -> None:
-        context = given.pop("context")
+        context = given.pop("typer_context")
         given.pop("version")
         remember(context, given)
 
     kind = inspect.Parameter.KEYWORD_ONLY
-    context = inspect.Parameter("context", kind, annotation=typer.Context)
+    context = inspect.Parameter("typer_context", kind, annotation=typer.Context)
     version = inspect.Parameter("version", kind, default=False, annotation=_VERSION)
     parameters = [context, version, *common_options()]
     trellis.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

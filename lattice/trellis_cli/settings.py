@@ -1,18 +1,17 @@
-"""The options that every command has, and where the lattice is.
+"""The options that every command has, as given.
 
-The law of this file: an option beats the environment, the environment beats what a running `trellis up`
-recorded, and that beats the default.
+What they leave open is filled in by `connecting`: from the environment, a context, the running `trellis up`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trellis_cli.output import Format
 
-__all__ = ["DEFAULT_LATTICE", "DEFAULT_NATS_URL", "Settings", "default_data_dir"]
+__all__ = ["DEFAULT_LATTICE", "DEFAULT_NATS_URL", "Settings", "config_dir", "default_data_dir"]
 
 DEFAULT_LATTICE = "default"
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
@@ -29,10 +28,28 @@ class Settings:
     timeout: float | None = None
     color: bool | None = None
     """True or False where asked for; None: colour if the stream is a terminal."""
+    context: str | None = None
+    creds: str | None = None
+    nats_user: str | None = None
+    nats_password: str | None = field(default=None, repr=False)
+    nats_token: str | None = field(default=None, repr=False)
+    nats_jwt: str | None = field(default=None, repr=False)
+    nats_seed: str | None = field(default=None, repr=False)
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_first: bool | None = None
+    js_domain: str | None = None
+    environ: Mapping[str, str] | None = None
+    """The environment to look into; None: that of this process."""
+    request_timeout: float = _REQUEST_TIMEOUT
+    """Seconds for one question, if `timeout` says nothing."""
 
-    def patience(self, default: float = _REQUEST_TIMEOUT) -> float:
+    def patience(self, default: float | None = None) -> float:
         """Seconds that the command may take."""
-        return default if self.timeout is None else self.timeout
+        if self.timeout is not None:
+            return self.timeout
+        return self.request_timeout if default is None else default
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
@@ -41,3 +58,16 @@ def default_data_dir(environ: Mapping[str, str]) -> Path:
         return Path(chosen).expanduser().absolute()
     base = environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "trellis"
+
+
+def config_dir(environ: Mapping[str, str]) -> Path:
+    """Where contexts are kept: `TRELLIS_CONFIG_DIR`, else the user's configuration folder."""
+    if chosen := environ.get("TRELLIS_CONFIG_DIR"):
+        return Path(chosen).expanduser().absolute()
+    return user_config(environ) / "trellis"
+
+
+def user_config(environ: Mapping[str, str]) -> Path:
+    """The user's configuration folder."""
+    base = environ.get("XDG_CONFIG_HOME")
+    return Path(base) if base else Path(environ.get("HOME") or Path.home()) / ".config"

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from trellis_cli.command import Cli, command
+from trellis_cli.connecting import find_target
 from trellis_cli.exits import ExitCode
 from trellis_cli.settings import default_data_dir
 
@@ -48,13 +49,11 @@ def run(
     from trellis_cli.hosting.options import HostOptions
     from trellis_cli.hosting.process import run_host
     from trellis_cli.labels import parse_labels
-    from trellis_cli.lattice import find_place
 
-    place = find_place(cli.settings)
+    target = find_target(cli.settings)
     directory = (data_dir or default_data_dir(os.environ) / "host").expanduser().absolute()
     options = HostOptions(
-        lattice=place.lattice,
-        nats_url=place.nats_url,
+        target=target,
         data_dir=directory,
         cache_dir=(cache_dir or directory / "cache").expanduser().absolute(),
         labels=parse_labels(label or ()),

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trellis_cli.command import Cli, command
+from trellis_cli.connecting import Target, find_target, without_connection
 from trellis_cli.exits import ExitCode
 from trellis_cli.output import Report
-from trellis_cli.settings import DEFAULT_LATTICE, default_data_dir
+from trellis_cli.settings import default_data_dir
+from trellis_cli.targets import FIELDS
 
 if TYPE_CHECKING:
     from trellis_cli.up.settings import UpSettings
@@ -63,12 +65,16 @@ def up(
     from trellis_cli.up.settings import UpSettings
 
     directory = (data_dir or default_data_dir(os.environ)).expanduser().absolute()
+    target = find_target(cli.settings, asked_only=True)
+    # Only a server that is named for this command keeps us from starting one.
+    external = _names_server(target)
     settings = UpSettings(
         data_dir=directory,
-        lattice=cli.settings.lattice or DEFAULT_LATTICE,
+        lattice=target.place.lattice,
         hosts=hosts,
         labels=tuple(parse_labels(label or ()).items()),
-        nats_url=cli.settings.nats_url,
+        nats_url=target.place.nats_url if external else None,
+        connection=tuple(target.environment.items()) if external else (),
         nats_port=nats_port,
         start_timeout=cli.settings.patience(60.0),
         manifests=tuple(path.absolute() for path in wadm_manifest or ()),
@@ -77,6 +83,12 @@ def up(
     if detach:
         return _detached(cli, settings)
     return asyncio.run(_foreground(cli, settings))
+
+
+def _names_server(target: Target) -> bool:
+    """v1's variables are for commands: they were set for a lattice that runs elsewhere."""
+    origin = target.values["nats_url"].origin
+    return origin in ("--nats-url", FIELDS["nats_url"]) or origin.startswith("context ")
 
 
 def _check_manifests(settings: UpSettings) -> None:
@@ -94,8 +106,9 @@ def _detached(cli: Cli, settings: UpSettings) -> ExitCode | None:
     from trellis_cli.up.settings import up_arguments
 
     DataDirLock(settings.data_dir).release()
+    environ = without_connection(os.environ) | dict(settings.connection)
     with cli.terminal.progress("Starting a lattice in the background"):
-        answer = start_detached(up_arguments(settings), settings.data_dir)
+        answer = start_detached(up_arguments(settings), settings.data_dir, environ)
     answer.pop("success", None)
     cli.terminal.emit(Report(answer, names=[host["id"] for host in answer.get("hosts", ())]))
     cli.terminal.note(

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from trellis_cli.hosting.identity import load_identity
 from trellis_cli.hosting.options import DRAIN_GRACE, HostOptions
-from trellis_cli.lattice import connection_settings
 from trellis_cli.up.channel import SupervisorChannel
 from trellis_host.host import Host
 from trellis_host.settings import HostSettings
 from trellis_lattice.errors import Unavailable
+from trellis_lattice.subjects import CONTROL_PREFIX
 from trellis_wadm.reconciler import ReconcilerService
 
 if TYPE_CHECKING:
@@ -83,13 +83,14 @@ def _host(options: HostOptions) -> Host:
         key=identity.key,
         friendly_name=identity.friendly_name,
         cache_dir=options.cache_dir,
-        nats=connection_settings(options.nats_url, f"trellis-host {identity.friendly_name}"),
-        lattice=options.lattice,
+        nats=options.target.connection(f"trellis-host {identity.friendly_name}"),
+        lattice=options.target.place.lattice,
+        control_prefix=options.target.control_prefix or CONTROL_PREFIX,
         labels=options.labels,
         stop_grace=DRAIN_GRACE,
     )
     # Two processes of one host are told apart by when they started: the later one takes over what the first held.
-    reconciler = ReconcilerService(options.lattice, identity.key.id, boot=time.time_ns() // 1_000_000)
+    reconciler = ReconcilerService(options.target.place.lattice, identity.key.id, boot=time.time_ns() // 1_000_000)
     return Host(settings, listeners=_listeners(options), services=[reconciler])
 
 

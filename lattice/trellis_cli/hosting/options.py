@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from trellis_cli.connecting import Target
+
 __all__ = ["DRAIN_GRACE", "HostOptions"]
 
 DRAIN_GRACE = 12.0
@@ -15,8 +17,8 @@ DRAIN_GRACE = 12.0
 class HostOptions:
     """`seed` None: the identity kept in `data_dir`. The last two are given by a supervisor."""
 
-    lattice: str
-    nats_url: str
+    target: Target
+    """The lattice, and how to connect to it."""
     data_dir: Path
     cache_dir: Path
     labels: dict[str, str]

@@ -60,7 +60,7 @@ class Beside:
         from trellis_cli.applications import open_applications
 
         up = self._supervisor
-        settings = Settings(Format.TABLE, up.settings.lattice, up.nats_url)
+        settings = Settings(Format.TABLE, up.settings.lattice, up.nats_url, environ=dict(up.settings.connection))
         data: dict[str, Any] = {
             "lattice": up.settings.lattice,
             "nats_url": up.nats_url,

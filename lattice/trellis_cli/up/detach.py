@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,8 +16,8 @@ from trellis_lattice.errors import TrellisError, Unavailable, from_wire
 __all__ = ["start_detached"]
 
 
-def start_detached(arguments: Sequence[str], data_dir: Path) -> dict[str, Any]:
-    """Starts `trellis up ARGUMENTS` in the background and returns its answer once it is ready.
+def start_detached(arguments: Sequence[str], data_dir: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Starts `trellis up ARGUMENTS` in the background, in that environment, and returns its answer once it is ready.
 
     Raises the error that ended it instead. Interrupting this ends the background process, too.
     """
@@ -31,7 +30,7 @@ def start_detached(arguments: Sequence[str], data_dir: Path) -> dict[str, Any]:
             stdout=subprocess.PIPE,
             stderr=output,
             start_new_session=True,
-            env={**os.environ, "NO_COLOR": "1"},
+            env={**environ, "NO_COLOR": "1"},
         )
     assert process.stdout is not None
     try:

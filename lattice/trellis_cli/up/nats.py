@@ -72,10 +72,12 @@ class NatsKeeper:
 
     async def _greet(self, url: str) -> None:
         """Raises why an external server cannot be used, once and before any host starts."""
-        from trellis_cli.lattice import connection_settings
+        from trellis_cli.connecting import connection_settings
+        from trellis_cli.settings import Settings
         from trellis_lattice.bus.connection import Connection
 
-        connection = await Connection.connect(connection_settings(url, "trellis-up"), timeout=_START_TIMEOUT)
+        settings = connection_settings(Settings(environ=dict(self._settings.connection), nats_url=url), "trellis-up")
+        connection = await Connection.connect(settings, timeout=_START_TIMEOUT)
         await connection.aclose()
 
     async def _first_start(self) -> EmbeddedNats:

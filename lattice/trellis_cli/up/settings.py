@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trellis_cli.connecting import without_connection
+
 __all__ = ["HostCommand", "UpSettings", "child_environment", "host_command", "host_names", "up_arguments"]
 
 
@@ -19,6 +21,8 @@ class UpSettings:
     hosts: int = 1
     labels: tuple[tuple[str, str], ...] = ()
     nats_url: str | None = None
+    connection: tuple[tuple[str, str], ...] = ()
+    """How to connect to that NATS, as variables of the environment of everything that does."""
     nats_port: int | None = None
     start_timeout: float = 60.0
     """Seconds from the start until every host is ready."""
@@ -44,7 +48,9 @@ def host_names(count: int) -> list[str]:
 def host_command(settings: UpSettings, name: str, nats_url: str, listeners: Path) -> list[str]:
     """The command line of one host child; `Child.spawn` adds its channel."""
     command = [sys.executable, "-m", "trellis_cli", "host", "run"]
-    command += ["--nats-url", nats_url, "--lattice", settings.lattice]
+    if settings.nats_url is None:
+        command += ["--nats-url", nats_url]
+    command += ["--lattice", settings.lattice]
     command += ["--data-dir", str(settings.data_dir / name), "--cache-dir", str(settings.data_dir / "cache")]
     command += ["--listeners-socket", str(listeners)]
     for key, value in settings.labels:
@@ -52,18 +58,17 @@ def host_command(settings: UpSettings, name: str, nats_url: str, listeners: Path
     return command
 
 
-def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a host inherits: everything but the options of this very command."""
-    own = ("TRELLIS_OUTPUT", "TRELLIS_TIMEOUT", "TRELLIS_DATA_DIR", "TRELLIS_NATS_URL", "TRELLIS_LATTICE")
-    return {key: value for key, value in environ.items() if key not in own}
+def child_environment(environ: Mapping[str, str], settings: UpSettings) -> dict[str, str]:
+    """What a host inherits: everything but the options of this very command, and how to connect."""
+    own = ("TRELLIS_OUTPUT", "TRELLIS_TIMEOUT", "TRELLIS_DATA_DIR")
+    rest = without_connection(environ)
+    return {key: value for key, value in rest.items() if key not in own} | dict(settings.connection)
 
 
 def up_arguments(settings: UpSettings) -> list[str]:
-    """The arguments of `trellis up` that mean these settings."""
+    """The arguments of `trellis up` that mean these settings; `settings.connection` goes with the environment."""
     arguments = ["--hosts", str(settings.hosts), "--data-dir", str(settings.data_dir), "--lattice", settings.lattice]
     arguments += ["--timeout", f"{settings.start_timeout}s"]
-    if settings.nats_url is not None:
-        arguments += ["--nats-url", settings.nats_url]
     if settings.nats_port is not None:
         arguments += ["--nats-port", str(settings.nats_port)]
     for key, value in settings.labels:

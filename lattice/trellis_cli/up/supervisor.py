@@ -160,7 +160,7 @@ class Supervisor:
     async def _life(self, name: str, broker: ListenerBroker, restarts: int) -> int:
         """One process of a host, from start to end; its exit status."""
         command = self._command(self.settings, name, self.nats_url, broker.path)
-        environ = child_environment(os.environ)
+        environ = child_environment(os.environ, self.settings)
         child = Child.spawn(name, command, environ, self.settings.logs / f"{name}.log")
         try:
             self._record = self._record.with_host(HostRecord(name, child.process))
