@@ -3,12 +3,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-backends fuzz fuzz-deep lint bench build clean
+.PHONY: help demo test test-backends v1-clients fuzz fuzz-deep lint bench build clean
 
 help:
 	@echo "make demo           start a lattice with an example on http://127.0.0.1:8000 (Ctrl-C stops it)"
 	@echo "make test           the test suite: needs Python, make and a package registry"
 	@echo "make test-backends  suites that need servers of the system (Redis, PostgreSQL, …)"
+	@echo "make v1-clients     the real clients of wasmCloud v1 against a host: needs cargo"
 	@echo "make fuzz           the property tests alone, with many more examples"
 	@echo "make fuzz-deep      every decoder, fed for FUZZ_SECONDS each (default 30), led by coverage"
 	@echo "make lint           ruff, mypy and the import contracts"
@@ -36,7 +37,12 @@ build: .venv/dev.stamp
 	$(BIN)/python -m tools.build
 
 test: .venv/dev.stamp
-	$(BIN)/pytest -m "not backends"
+	$(BIN)/pytest -m "not backends and not v1"
+
+# The real clients of wasmCloud v1 against a host: cargo builds them (about 80 s on two cores), here only.
+v1-clients: .venv/dev.stamp
+	cd tests/v1 && nice -n 19 cargo build --locked --quiet -j2
+	$(BIN)/pytest -m v1 tests/v1
 
 # pytest ends with 5 where it finds no test: no provider needs a server of the system yet.
 test-backends: .venv/dev.stamp

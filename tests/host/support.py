@@ -39,6 +39,11 @@ def soon(seconds: float = PATIENCE) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
+def host_key(lattice: str, name: str = "one") -> HostKey:
+    """The identity of a host of these tests."""
+    return HostKey.from_bytes(hashlib.sha256(f"{lattice} {name}".encode()).digest())
+
+
 @asynccontextmanager
 async def running_host(
     url: str,
@@ -52,7 +57,7 @@ async def running_host(
 ) -> AsyncIterator[Host]:
     """A host that has joined; it stops, and must stop cleanly, when the block ends."""
     settings = HostSettings(
-        key=HostKey.from_bytes(hashlib.sha256(f"{lattice} {name}".encode()).digest()),
+        key=host_key(lattice, name),
         friendly_name=name,
         cache_dir=folder / "cache",
         nats=ConnectionSettings(urls=(url,), name=name),

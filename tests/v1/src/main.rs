@@ -1,0 +1,39 @@
+//! The real clients of wasmCloud v1 against a running lattice: `wasmcloud-control-interface` walks every control
+//! operation, `wadm-client` takes an application through its life. Each step that is not as v1 has it ends the program.
+//!
+//!     v1-clients control NATS LATTICE IMAGE OTHER-IMAGE PROVIDER
+//!     v1-clients applications NATS LATTICE MANIFEST
+
+mod applications;
+mod control;
+mod events;
+
+use anyhow::{bail, Context, Result};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["control", nats, lattice, image, other, provider] => {
+            control::walk(connect(nats).await?, lattice, image, other, provider).await
+        }
+        ["applications", nats, lattice, manifest] => {
+            applications::walk(connect(nats).await?, lattice, manifest).await
+        }
+        _ => bail!("what to do: control or applications, and with what"),
+    }
+}
+
+async fn connect(nats: &str) -> Result<async_nats::Client> {
+    async_nats::connect(nats).await.context("cannot reach NATS")
+}
+
+/// Says that a step went well, or ends the program with where it did not.
+#[macro_export]
+macro_rules! step {
+    ($name:expr, $($condition:expr),+ $(,)?) => {{
+        $(anyhow::ensure!($condition, "{}: not {}", $name, stringify!($condition));)+
+        println!("ok {}", $name);
+    }};
+}

@@ -1,0 +1,89 @@
+"""The real clients of wasmCloud v1, built from their crates, drive a host and its reconciler.
+
+`make v1-clients` builds the program beside this file with cargo and runs this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures import components
+from tests.host.support import host_key, image, running_host
+from trellis_wadm.reconciler import ReconcilerService
+
+pytestmark = pytest.mark.v1
+
+PROGRAM = Path(__file__).parents[2] / "build" / "v1-clients" / "debug" / "v1-clients"
+PROVIDER = "ghcr.io/wasmcloud/http-server:0.27.0"
+
+
+async def run(*arguments: str) -> str:
+    """What the program says; fails with where it ended if a step is not as v1 has it."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(PROGRAM, *arguments, stdout=pipe, stderr=pipe)
+    try:
+        async with asyncio.timeout(60):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, output.decode() + errors.decode()
+    return output.decode()
+
+
+async def test_every_control_operation(nats_server: str, lattice: str, tmp_path: Path) -> None:
+    one, other = (image(tmp_path, name, make()) for name, make in (("a", components.echo), ("b", components.add)))
+    async with running_host(nats_server, lattice, tmp_path):
+        said = await run("control", nats_server, lattice, one, other, PROVIDER)
+
+    assert len(said.splitlines()) > 40
+
+
+async def test_an_application_from_put_to_delete(nats_server: str, lattice: str, tmp_path: Path) -> None:
+    manifest = tmp_path / "app.json"
+    manifest.write_text(json.dumps(application(image(tmp_path, "a", components.echo()))))
+    async with running_host(
+        nats_server, lattice, tmp_path, services=[ReconcilerService(lattice, host_key(lattice).id, boot=1)]
+    ):
+        said = await run("applications", nats_server, lattice, str(manifest))
+
+    assert len(said.splitlines()) > 10
+
+
+def application(component: str) -> dict[str, object]:
+    """A component with a spread, a provider, a link and a config."""
+    spread = {"instances": 3, "spread": [{"name": "unix", "requirements": {"hostcore.osfamily": "unix"}}]}
+    link = {
+        "target": {"name": "store", "config": [{"name": "bucket", "properties": {"bucket": "b"}}]},
+        "namespace": "wasi",
+        "package": "keyvalue",
+        "interfaces": ["store"],
+    }
+    return {
+        "apiVersion": "core.oam.dev/v1beta1",
+        "kind": "Application",
+        "metadata": {"name": "demo", "annotations": {"version": "v1.0.0", "description": "for v1's client"}},
+        "spec": {
+            "components": [
+                {
+                    "name": "echo",
+                    "type": "component",
+                    "properties": {"image": component, "config": [{"name": "greet", "properties": {"text": "hello"}}]},
+                    "traits": [
+                        {"type": "spreadscaler", "properties": spread},
+                        {"type": "link", "properties": link},
+                    ],
+                },
+                {
+                    "name": "store",
+                    "type": "capability",
+                    "properties": {"image": "ghcr.io/wasmcloud/keyvalue-nats:0.3.1"},
+                },
+            ]
+        },
+    }
