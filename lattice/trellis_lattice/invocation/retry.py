@@ -26,7 +26,7 @@ class RetryPolicy:
     first: float = 0.02
     factor: float = 3.0
     ceiling: float = 0.25
-    patience: float = 5.0
+    patience: float = 4.0
     """Seconds for which calls of a target wait that answered before and has nobody now."""
     spread: float = 0.001
     """Seconds that each call that waits so adds to the waits of all, so that many together ask no more than few."""
