@@ -7,12 +7,13 @@ cannot work fails at once and says why.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from trellis_lattice.errors import NotFound, RequestInvalid
+from trellis_lattice.errors import DeadlineExceeded, NotFound, RequestInvalid, TrellisError
 from trellis_lattice.subjects import check_id
 
 if TYPE_CHECKING:
@@ -135,6 +136,18 @@ def no_bid(kind: str, id: str, inventories: Sequence[HostInventory], constraints
 def host_name(host: HostInfo | HostInventory) -> str:
     """How a host is called in a sentence."""
     return host.friendly_name or (host.id if hasattr(host, "id") else host.host_id)
+
+
+@contextmanager
+def on_host(name: str) -> Iterator[None]:
+    """Says of an error that happens inside on which host it happened."""
+    try:
+        yield
+    except DeadlineExceeded:
+        raise  # says so already
+    except TrellisError as error:
+        error.message = f"On host {name}: {error.message}"
+        raise
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

@@ -85,7 +85,7 @@ async def drop_config(cli: Cli, lattice: Lattice, name: str, what: str, *, force
         if not ignore_missing:
             raise NotFound(
                 f"There is no {what} `{shown}` in lattice `{lattice.name}`.",
-                remedy=f"List: trellis get {'secrets' if what == 'secret' else 'config'}",
+                remedy=f"List: trellis get {'secrets' if 'secret' in what else 'config'}",
             )
         cli.terminal.note(f"There was no {what} `{shown}`.")
         return "nothing to delete"

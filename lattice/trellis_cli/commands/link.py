@@ -71,9 +71,41 @@ async def put(
     async with open_lattice(cli.settings) as lattice:
         if not force:
             await _refuse_managed(lattice, [new], "changed")
-        await lattice.client.put_link(new, timeout=lattice.timeout)
+        await _put(lattice, new)
         status = None if no_wait else await _settled(cli, lattice, new)
     return _told_put(cli, new, status)
+
+
+async def _put(lattice: Lattice, link: Link) -> None:
+    """Stores the link; to v1's refusals it adds what is in the way, and what to do."""
+    from trellis_lattice.errors import ConfigError, Conflict, RequestInvalid
+
+    try:
+        await lattice.client.put_link(link, timeout=lattice.timeout)
+    except Conflict as error:
+        there = error.fields.get("existing")
+        if not isinstance(there, str):
+            raise
+        raise Conflict(
+            f"{link.source_id} is linked to {there} already, under the name {link.name}.",
+            remedy=f"Delete that link: {_del_command(link)}. Or give this one another name with --link-name.",
+            **error.fields,
+        ) from None
+    except (ConfigError, RequestInvalid) as error:
+        stored = await lattice.configs()
+        missing = [name for name in (*link.source_config, *link.target_config) if name not in stored]
+        if not missing or error.remedy:
+            raise
+        raise ConfigError(
+            f"There is no configuration `{missing[0]}`.",
+            remedy=f"Store it first: trellis config put {missing[0]} KEY=VALUE",
+            key=missing[0],
+        ) from None
+
+
+def _del_command(link: Link) -> str:
+    name = "" if link.name == "default" else f" -l {link.name}"
+    return f"trellis link del {link.source_id} {link.wit_namespace} {link.wit_package}{name}"
 
 
 async def _settled(cli: Cli, lattice: Lattice, link: Link) -> LinkStatus:
@@ -112,7 +144,7 @@ def _told_put(cli: Cli, link: Link, status: LinkStatus | None) -> ExitCode:
         data |= {"error": f"The link {name} is refused by {status.reason}", "code": "conflict"}
         cli.terminal.note_failure(
             f"The link {name} is refused by {status.reason}",
-            f"It stays stored. Take it away: trellis link del {link.source_id} {link.wit_namespace} {link.wit_package}",
+            f"It stays stored. Take it away: {_del_command(link)}",
         )
     else:
         code = ExitCode.TIMED_OUT

@@ -38,7 +38,7 @@ async def component(
     """
     from trellis_cli.labels import parse_pairs
     from trellis_cli.managed import refuse_managed
-    from trellis_cli.workloads import check_workload_id, component_on, host_name, image_ref
+    from trellis_cli.workloads import check_workload_id, component_on, host_name, image_ref, on_host
     from trellis_lattice.errors import Conflict
 
     image, id = image_ref(ref), check_workload_id("component", id)
@@ -54,7 +54,7 @@ async def component(
                 remedy=f"Replace it: trellis update component {id} {image} --host {chosen.friendly_name}",
             )
         kept = running.annotations or {} if running is not None else {}
-        with cli.terminal.progress(f"Scaling {id} on {host_name(chosen)}"):
+        with cli.terminal.progress(f"Scaling {id} on {host_name(chosen)}"), on_host(host_name(chosen)):
             await lattice.client.scale_component(
                 chosen.id,
                 image,

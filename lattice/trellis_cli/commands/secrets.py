@@ -72,7 +72,7 @@ async def delete(cli: Cli, name: Name, force: Force = False, ignore_missing: Ign
 
     async with open_lattice(cli.settings) as lattice:
         message = await drop_config(
-            cli, lattice, secret_key(name), "secret", force=force, ignore_missing=ignore_missing
+            cli, lattice, secret_key(name), "reference to secret", force=force, ignore_missing=ignore_missing
         )
     plain = secret_name(name)
     cli.terminal.emit(Report({"message": message, "name": plain}, names=[plain]))

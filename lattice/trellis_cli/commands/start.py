@@ -67,7 +67,7 @@ async def component(
     """
     from trellis_cli.labels import parse_pairs
     from trellis_cli.managed import refuse_managed
-    from trellis_cli.workloads import check_workload_id, host_name, image_ref
+    from trellis_cli.workloads import check_workload_id, host_name, image_ref, on_host
 
     image, id = image_ref(ref), check_workload_id("component", id)
     annotations = parse_pairs(annotation or (), "annotation")
@@ -76,7 +76,7 @@ async def component(
         refuse_managed("component", id, inventories, "changed", force=force)
         chosen = await _place(lattice, "component", image, id, host, constraint or [], inventories)
         wait = None if no_wait else cli.settings.patience(_START_TIMEOUT)
-        with cli.terminal.progress(f"Starting {id} on {host_name(chosen)}"):
+        with cli.terminal.progress(f"Starting {id} on {host_name(chosen)}"), on_host(host_name(chosen)):
             await lattice.client.scale_component(
                 chosen.id,
                 image,
@@ -110,7 +110,7 @@ async def provider(
     """
     from trellis_cli.labels import parse_pairs
     from trellis_cli.managed import refuse_managed
-    from trellis_cli.workloads import check_workload_id, host_name
+    from trellis_cli.workloads import check_workload_id, host_name, on_host
 
     id = check_workload_id("provider", id)
     annotations = parse_pairs(annotation or (), "annotation")
@@ -119,7 +119,7 @@ async def provider(
         refuse_managed("provider", id, inventories, "changed", force=force)
         chosen = await _place(lattice, "provider", ref, id, host, constraint or [], inventories)
         wait = None if no_wait else cli.settings.patience(_START_TIMEOUT)
-        with cli.terminal.progress(f"Starting {id} on {host_name(chosen)}"):
+        with cli.terminal.progress(f"Starting {id} on {host_name(chosen)}"), on_host(host_name(chosen)):
             await lattice.client.start_provider(
                 chosen.id,
                 ref,
@@ -143,7 +143,7 @@ async def _place(
 ) -> HostInfo:
     """The host that gets it. Raises `NotFound` saying why there is none."""
     from trellis_cli.labels import parse_pairs
-    from trellis_cli.workloads import choose, component_on, no_bid
+    from trellis_cli.workloads import choose, component_on, no_bid, runs_on
     from trellis_lattice.errors import Conflict, RequestInvalid
 
     constraints = parse_pairs(constraint, "constraint")
@@ -151,6 +151,11 @@ async def _place(
         if constraints:
             raise RequestInvalid("Either --host or --constraint says where it is to run.", remedy="Leave one out.")
         chosen = await lattice.find_host(host)
+        if kind == "provider" and any(on.host_id == chosen.id for on, _ in runs_on(kind, id, inventories)):
+            raise Conflict(
+                f"Host {chosen.friendly_name} already runs provider `{id}`.",
+                remedy=f"Stop it first: trellis stop provider {id} --host {chosen.friendly_name}",
+            )
         running = component_on(chosen.id, id, inventories) if kind == "component" else None
         if running is not None and running.image_ref != ref:
             raise Conflict(

@@ -31,7 +31,7 @@ async def component(
     the new one does not start: then this ends with the reason, and the hosts that follow are left alone.
     """
     from trellis_cli.managed import refuse_managed
-    from trellis_cli.workloads import image_ref, listed, where
+    from trellis_cli.workloads import image_ref, listed, on_host, where
 
     image = image_ref(new_ref)
     async with open_lattice(cli.settings) as lattice:
@@ -42,7 +42,8 @@ async def component(
         with cli.terminal.progress(f"Updating {id}") as progress:
             for number, (on, _) in enumerate(outdated, 1):
                 progress.update(f"Updating {id} on {on.friendly_name} ({number} of {len(outdated)})")
-                await lattice.client.update_component(on.host_id, id, image, timeout=lattice.timeout, wait=wait)
+                with on_host(on.friendly_name):
+                    await lattice.client.update_component(on.host_id, id, image, timeout=lattice.timeout, wait=wait)
     on_hosts = listed(on.friendly_name for on, _ in found)
     text = f"Component `{id}` runs from {image} on {on_hosts}."
     if not outdated:
