@@ -39,10 +39,9 @@ class Journal:
 
     def scale_failed(self, host: str, id: str, count: int, error: str, now: float, *, final: bool = False) -> None:
         """A host reports that a component could not be scaled."""
-        attempt = self._attempts.get(f"component/{host}/{id}")
-        command = attempt.command if attempt else None
-        if attempt and attempt.pending and isinstance(command, ScaleComponent) and command.count == count:
-            self.failed(command, error, now, final=final)
+        sent = [attempt for attempt in self._attempts.values() if attempt.pending and _scales(attempt, host, id, count)]
+        if sent:
+            self.failed(max(sent, key=lambda attempt: attempt.at).command, error, now, final=final)
 
     def start_failed(self, host: str, id: str, image: str, error: str, now: float, *, final: bool = False) -> None:
         """A host reports that a provider could not be started."""
@@ -75,3 +74,8 @@ class Journal:
     def _drop(self, key: str) -> None:
         del self._attempts[key]
         self._apps.pop(key, None)
+
+
+def _scales(attempt: Attempt, host: str, id: str, count: int) -> bool:
+    command = attempt.command
+    return isinstance(command, ScaleComponent) and (command.host, command.id, command.count) == (host, id, count)

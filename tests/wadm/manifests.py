@@ -87,3 +87,14 @@ def manifest(data: Mapping[str, Any]) -> Manifest:
     assert parsed.ok, [str(finding) for finding in parsed.findings]
     assert parsed.manifest is not None
     return parsed.manifest
+
+
+def policy(name: str = "placement", **properties: str) -> dict[str, Any]:
+    """A placement policy; `max_moves` stands for `max-moves`."""
+    kind = "policy.placement.trellis.dev/v1alpha1"
+    return {"name": name, "type": kind, "properties": {k.replace("_", "-"): v for k, v in properties.items()}}
+
+
+def with_policies(data: dict[str, Any], *policies: Mapping[str, Any]) -> dict[str, Any]:
+    """The application with these policies."""
+    return {**data, "spec": {**data["spec"], "policies": list(policies)}}

@@ -6,20 +6,28 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from trellis_lattice.links import Link
+from trellis_wadm.journal import Journal
 from trellis_wadm.planner import Command, Desired, Host, Observed, Owned, Plan, RunningComponent, RunningProvider, plan
 from trellis_wadm.planner.commands import (
     DeleteConfig,
     DeleteLink,
+    PrepareComponent,
     PutConfig,
     PutLink,
     ScaleComponent,
     StartProvider,
     StopProvider,
 )
+from trellis_wadm.planner.planning import DEFAULT_POLICY
+from trellis_wadm.planner.world import SinceKey
 
 
-def host(id: str, *, cordoned: bool = False, draining: bool = False, live: bool = True, **labels: str) -> Host:
-    return Host(id, id, labels, {}, {}, live=live, cordoned=cordoned, draining=draining)
+def host(
+    id: str, *, cordoned: bool = False, draining: bool = False, live: bool = True, foreign: bool = False, **labels: str
+) -> Host:
+    """A host of ours, or one of v1."""
+    kind = {} if foreign else {"host.impl": "trellis"}
+    return Host(id, id, {**labels, **kind}, {}, {}, live=live, cordoned=cordoned, draining=draining)
 
 
 @dataclass
@@ -81,6 +89,10 @@ class World:
                 self.hosts[host.id] = replace(host, providers=left)
             case ScaleComponent():
                 host = self.hosts[command.host]
+                before = host.components.get(command.id)
+                if before and command.count and before.image != command.image:
+                    assert command.allow_update, "it was not asked to exchange the image"
+                    assert host.ours, "v1 keeps the image that runs"
                 left_components = {id: running for id, running in host.components.items() if id != command.id}
                 if command.count:
                     assert set(command.config) <= self.configs.keys()
@@ -88,8 +100,63 @@ class World:
                         command.id, command.image, command.count, command.annotations
                     )
                 self.hosts[host.id] = replace(host, components=left_components)
+            case PrepareComponent(id, image):
+                host = self.hosts[id]
+                self.hosts[id] = replace(host, prepared=host.prepared | {image})
 
     def count(self, id: str) -> dict[str, int]:
         """Instances of a component, or 1 for a provider, by host."""
         counts = {h.id: h.components[id].max_instances for h in self.hosts.values() if id in h.components}
         return counts | {h.id: 1 for h in self.hosts.values() if id in h.providers}
+
+
+@dataclass
+class Reconciled(World):
+    """A lattice with a reconciler: remembers what became of its commands, as the leader does.
+
+    `refuses` are images that a host cannot start, by host; where an image is to be exchanged, the old one goes on.
+    """
+
+    refuses: set[tuple[str, str]] = field(default_factory=set)
+    journal: Journal = field(default_factory=lambda: Journal(DEFAULT_POLICY))
+    since: Mapping[SinceKey, float] = field(default_factory=dict)
+    now: float = 100.0
+    history: list[Command] = field(default_factory=list)
+
+    def look(self, desired: Desired) -> Plan:
+        """The plan that would be made now."""
+        observed = replace(self.observed(), attempts=self.journal.attempts, since=self.since)
+        return plan(desired, observed, self.now)
+
+    def make_pass(self, desired: Desired) -> Plan:
+        """One pass: plan, act, remember."""
+        found = self.look(desired)
+        self.owned, self.since = found.owned, found.since
+        self.now += 0.1
+        failed: set[str] = set()
+        for step in found.steps:
+            if step.needs & failed:
+                failed.add(step.key)
+                continue
+            self.journal.sent(step.command, step.app, self.now)
+            self.history.append(step.command)
+            if self._is_refused(step.command):
+                self.journal.failed(step.command, "it cannot run here", self.now, final=True)
+            else:
+                self.apply(step.command)
+        self.journal.keep_only(found.wanted, self.now)
+        return found
+
+    def _is_refused(self, command: Command) -> bool:
+        starts = isinstance(command, StartProvider) or (isinstance(command, ScaleComponent) and command.count > 0)
+        return starts and (command.host, command.image) in self.refuses
+
+    def reconcile(self, desired: Desired, passes: int = 40) -> int:
+        """Passes until nothing is left to do, now or later; returns how many had commands."""
+        for count in range(passes):
+            found = self.make_pass(desired)
+            if not found.steps and found.wake_at is None:
+                return count
+            if not found.steps and found.wake_at is not None:
+                self.now = found.wake_at
+        raise AssertionError(f"not settled after {passes} passes: {self.look(desired).commands}")

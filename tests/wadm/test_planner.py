@@ -207,26 +207,6 @@ def test_a_component_on_a_host_that_does_not_fit_goes_whoever_started_it() -> No
     assert world.count("app-c") == {"a": 1}
 
 
-def test_a_new_image_updates_components_in_place_and_restarts_providers() -> None:
-    world = World.of(host("a"), host("b"))
-    world.settle(desired(application("app", component("c", spread(2)), provider("p"))))
-
-    changed = desired(
-        application("app", component("c", spread(2), image="file:///new.wasm"), provider("p", image="p:2"))
-    )
-    found = world.plan(changed)
-
-    scales = [command for command in found.commands if isinstance(command, ScaleComponent)]
-    assert [(s.host, s.count, s.image, s.allow_update) for s in scales] == [
-        ("a", 1, "file:///new.wasm", True),
-        ("b", 1, "file:///new.wasm", True),
-    ]
-    restart = [command for command in found.commands if isinstance(command, StopProvider | StartProvider)]
-    assert [type(command) for command in restart] == [StopProvider, StartProvider]
-    assert restart[0].host == restart[1].host
-    world.settle(changed)
-
-
 def test_moving_starts_before_it_stops() -> None:
     app = desired(application("app", component("c", spread(2)), provider("p")))
     world = World.of(host("a"))
@@ -390,7 +370,7 @@ class TestBackoff:
     def test_a_command_that_was_sent_is_not_sent_again_while_it_is_in_progress(self) -> None:
         world, app, command = self.scale()
         attempt = backoff.sent(None, command, 100.0, self.POLICY)
-        observed = replace(world.observed(), attempts={"component/a/app-c": attempt})
+        observed = replace(world.observed(), attempts={"component/a/app-c/file:///c.wasm": attempt})
 
         found = plan(app, observed, 105.0, self.POLICY)
 
@@ -408,13 +388,20 @@ class TestBackoff:
         waits = []
         now = 100.0
         for _ in range(self.POLICY.limit - 1):
-            found = plan(app, replace(world.observed(), attempts={"component/a/app-c": attempt}), now, self.POLICY)
+            found = plan(
+                app, replace(world.observed(), attempts={"component/a/app-c/file:///c.wasm": attempt}), now, self.POLICY
+            )
             assert found.wake_at is not None
             waits.append(found.wake_at - now)
             now = found.wake_at
             attempt = backoff.failed(backoff.sent(attempt, command, now, self.POLICY), "no such file", now)
 
-        found = plan(app, replace(world.observed(), attempts={"component/a/app-c": attempt}), now + 999, self.POLICY)
+        found = plan(
+            app,
+            replace(world.observed(), attempts={"component/a/app-c/file:///c.wasm": attempt}),
+            now + 999,
+            self.POLICY,
+        )
 
         assert waits == [1.0, 2.0]
         assert found.commands == ()
@@ -429,7 +416,12 @@ class TestBackoff:
         attempt = backoff.Attempt(command, 99, 100.0, False, "broken", 100.0)
         changed = desired(application("app", component("c", spread(1), image="file:///fixed.wasm")))
 
-        found = plan(changed, replace(world.observed(), attempts={"component/a/app-c": attempt}), 100.0, self.POLICY)
+        found = plan(
+            changed,
+            replace(world.observed(), attempts={"component/a/app-c/file:///c.wasm": attempt}),
+            100.0,
+            self.POLICY,
+        )
 
         assert len(found.commands) == 1
 

@@ -278,7 +278,7 @@ class TestJournal:
         journal.scale_failed("NA", "c", 1, "no", 1.0)
         journal.failed(ScaleComponent("NA", "c", "image", 1), "no", 1.0)
 
-        assert journal.attempts["component/NA/c"].pending
+        assert journal.attempts["component/NA/c/image"].pending
 
     def test_it_forgets(self) -> None:
         journal = Journal(Policy())
@@ -306,13 +306,13 @@ class TestJournal:
         for _ in range(50):
             now += 10.0
             if isinstance(
-                backoff.judge(journal.attempts.get("component/NA/c"), self.SCALE, now, policy), backoff.Ready
+                backoff.judge(journal.attempts.get("component/NA/c/image"), self.SCALE, now, policy), backoff.Ready
             ):
                 journal.sent(self.SCALE, "app", now)
                 sent += 1
                 journal.keep_only({}, now)
             else:
-                journal.keep_only({"component/NA/c": self.SCALE}, now)
+                journal.keep_only({"component/NA/c/image": self.SCALE}, now)
 
         assert sent == 3
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from trellis_wadm.manifest import placement
 from trellis_wadm.manifest.findings import Level, Path
 from trellis_wadm.manifest.link_rules import (
     custom_links,
@@ -207,6 +208,13 @@ def spread_names_and_weights(manifest: Manifest, data: Any) -> Iterator[Draft]:
                 yield Draft("zero-weight", place, message, "Give at least one of them a weight above 0.")
 
 
+def placement_policies(manifest: Manifest, data: Any) -> Iterator[Draft]:
+    """A policy that is misspelt would be ignored in silence, as v1 does."""
+    for i, key, code, message, remedy in placement.problems(manifest):
+        place: Path = ("spec", "policies", i, *(("properties", key) if key else ()))
+        yield Draft(code, place, message, remedy)
+
+
 RULES: Sequence[Rule] = (
     application_name,
     version_not_latest,
@@ -221,6 +229,7 @@ RULES: Sequence[Rule] = (
     own_annotations,
     config_names,
     spread_names_and_weights,
+    placement_policies,
     unique_links,
     unique_link_configs,
     one_value_per_config,

@@ -118,7 +118,9 @@ def command_key(command: Command) -> str:
         case StopProvider():
             return f"stop/{command.host}/{command.id}"
         case ScaleComponent():
-            return f"component/{command.host}/{command.id}"
+            # Each image is an attempt of its own: that one was refused is remembered while another one runs.
+            place = f"component/{command.host}/{command.id}"
+            return f"{place}/{command.image}" if command.count else place
         case PrepareComponent(host, image):
             return f"prepare/{host}/{image}"
     assert_never(command)
@@ -126,8 +128,9 @@ def command_key(command: Command) -> str:
 
 def command_host(command: Command) -> str | None:
     """The host that carries a command out; None where any host may."""
-    on_host = isinstance(command, StartProvider | StopProvider | ScaleComponent | PrepareComponent)
-    return command.host if on_host else None
+    if isinstance(command, StartProvider | StopProvider | ScaleComponent | PrepareComponent):
+        return command.host
+    return None
 
 
 def describe(command: Command) -> str:

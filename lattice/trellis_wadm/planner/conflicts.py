@@ -5,12 +5,15 @@ Who was there first keeps what it has (`settled`); else the application that com
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from trellis_wadm.manifest.listeners import Listener, clash, listener_of
+from trellis_wadm.manifest.listeners import Listener, clash, listener_of, port_of
 from trellis_wadm.planner.desired import Desired, LinkScaler, Spread, WorkloadScaler
-from trellis_wadm.planner.link import rivals
+from trellis_wadm.planner.link import rivals, same_link
+from trellis_wadm.planner.view import slot_of
+from trellis_wadm.planner.world import SlotKey
 
 __all__ = ["Conflict", "find_conflicts", "listener"]
 
@@ -51,35 +54,51 @@ def _same_workload(desired: Desired, settled: Set[str]) -> Iterator[Conflict]:
 def _links(desired: Desired, settled: Set[str], configs: Mapping[str, Mapping[str, str]]) -> Iterator[Conflict]:
     values = {**configs, **{c.name: c.properties for c in desired.all_configs() if c.properties is not None}}
     places = {scaler.workload: scaler.spreads for scaler in desired.all_workloads()}
-    kept: list[tuple[LinkScaler, Listener | None]] = []
+    slots: dict[SlotKey, list[LinkScaler]] = defaultdict(list)
+    ports: dict[str, list[tuple[LinkScaler, Listener]]] = defaultdict(list)
     for scaler in sorted(desired.all_links(), key=lambda scaler: scaler.id not in settled):
-        own = listener(scaler, values)
-        conflict = _against(scaler, own, kept, places)
+        own, slot = listener(scaler, values), slot_of(scaler.link)
+        port = port_of(own.address)[1] if own is not None else ""
+        conflict = _same_slot(scaler, slots.get(slot, ()))
+        if conflict is None and own is not None:
+            conflict = _same_port(scaler, own, ports.get(port, ()), places)
         if conflict is not None:
             yield conflict
-        else:
-            kept.append((scaler, own))
+            continue
+        slots[slot].append(scaler)
+        if own is not None:
+            ports[port].append((scaler, own))
 
 
-def _against(
+def _same_slot(scaler: LinkScaler, kept: Sequence[LinkScaler]) -> Conflict | None:
+    link = scaler.link
+    what = f"under the name '{link.name}' for {link.wit_namespace}:{link.wit_package}"
+    for other in kept:
+        if rivals(link, (other.link,)):
+            message = f"The application '{other.app}' links {link.source_id} to {other.link.target} {what} already."
+            return Conflict(scaler.id, scaler.app, other.app, "link-conflict", message)
+        if link.target == other.link.target and not same_link(link, other.link):
+            # There is one such link in the lattice: two wishes about it would be written to and fro for ever.
+            message = (
+                f"The application '{other.app}' links {link.source_id} to {link.target} {what} already, "
+                "with other interfaces or configs."
+            )
+            return Conflict(scaler.id, scaler.app, other.app, "link-differs", message)
+    return None
+
+
+def _same_port(
     scaler: LinkScaler,
-    own: Listener | None,
-    kept: Sequence[tuple[LinkScaler, Listener | None]],
+    own: Listener,
+    kept: Sequence[tuple[LinkScaler, Listener]],
     places: Mapping[str, Sequence[Spread]],
 ) -> Conflict | None:
     link = scaler.link
     for other, theirs in kept:
-        if rivals(link, (other.link,)):
-            message = (
-                f"The application '{other.app}' links {link.source_id} to {other.link.target} under the name "
-                f"'{link.name}' for {link.wit_namespace}:{link.wit_package} already."
-            )
-            return Conflict(scaler.id, scaler.app, other.app, "link-conflict", message)
-        if own is None or theirs is None or (reason := clash(theirs, own)) is None:
-            continue
         if link.source_id == other.link.source_id and link.target == other.link.target:
             continue
-        if _may_meet(places.get(link.source_id, ()), places.get(other.link.source_id, ())):
+        reason = clash(theirs, own)
+        if reason and _may_meet(places.get(link.source_id, ()), places.get(other.link.source_id, ())):
             message = (
                 f"Two listeners on one address: '{theirs.component}' of application '{other.app}' and "
                 f"'{own.component}' of application '{scaler.app}': {reason}."

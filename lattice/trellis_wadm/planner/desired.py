@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from trellis_lattice.errors import TrellisError
 from trellis_lattice.links import Link
 from trellis_wadm import naming, quantities
+from trellis_wadm.manifest import placement
 from trellis_wadm.manifest.listeners import is_listening
 from trellis_wadm.manifest.model import Component, ConfigEntry, LinkProperties, Manifest, SecretEntry
 
@@ -97,6 +98,7 @@ class WorkloadScaler:
     config: tuple[str, ...]
     annotations: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, str] = field(default_factory=dict)
+    policy: placement.PlacementPolicy = placement.DEFAULT
 
     @property
     def name(self) -> str:
@@ -207,6 +209,7 @@ class _Builder:
         self._manifest = manifest
         self._app = manifest.name
         self._known = known
+        self._policies = placement.placement_of(manifest)
         self._by_name = {component.name: component for component in manifest.spec.components}
         self.configs: dict[str, ConfigScaler] = {}
         self.links: list[LinkScaler] = []
@@ -248,6 +251,7 @@ class _Builder:
                 naming.SCALER_ANNOTATION: scaler_id,
             },
             limits=quantities.component_limits(component.annotations),
+            policy=self._policies.get(component.name, placement.DEFAULT),
         )
 
     def _link(self, source: Component, properties: LinkProperties) -> None:

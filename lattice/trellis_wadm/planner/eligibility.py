@@ -8,10 +8,26 @@ from dataclasses import dataclass
 from trellis_wadm.planner.result import HostVerdict
 from trellis_wadm.planner.world import Host
 
-__all__ = ["Candidates", "candidates", "judge_host"]
+__all__ = ["Candidates", "Side", "candidates", "judge_host"]
 
 
-def judge_host(host: Host, requirements: Mapping[str, str]) -> HostVerdict:
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Hosts of one kind: calls over a link pass between two hosts of ours, or between two of v1, never across."""
+
+    ours: bool
+    partner: str
+    """A workload that something is linked with, and so keeps it on this side."""
+
+    @property
+    def reason(self) -> str:
+        """Why a host of the other kind is left out."""
+        kinds = ("v1 hosts", "hosts that run Trellis")
+        it, others = kinds[not self.ours], kinds[self.ours]
+        return f"it is one of the {it}; the link with {self.partner} keeps this on {others}, and calls do not cross"
+
+
+def judge_host(host: Host, requirements: Mapping[str, str], side: Side | None = None) -> HostVerdict:
     """Whether a host may take new work that has these requirements."""
 
     def rejected(code: str, reason: str, rule: str = "") -> HostVerdict:
@@ -27,6 +43,8 @@ def judge_host(host: Host, requirements: Mapping[str, str]) -> HostVerdict:
             return rejected("label", f"it has no label {key}, but {key}={wanted} is required", f"{key}={wanted}")
         if given != wanted:
             return rejected("label", f"its label is {key}={given}, but {key}={wanted} is required", f"{key}={wanted}")
+    if side is not None and host.ours != side.ours:
+        return rejected("foreign", side.reason)
     if host.draining:
         return rejected("draining", "it is draining")
     if host.cordoned:
@@ -43,9 +61,9 @@ class Candidates:
     keeping: frozenset[str]
 
 
-def candidates(hosts: Iterable[Host], requirements: Mapping[str, str]) -> Candidates:
+def candidates(hosts: Iterable[Host], requirements: Mapping[str, str], side: Side | None = None) -> Candidates:
     """Judges every host, in the given order."""
-    verdicts = tuple(judge_host(host, requirements) for host in hosts)
+    verdicts = tuple(judge_host(host, requirements, side) for host in hosts)
     accepted = frozenset(verdict.host for verdict in verdicts if verdict.accepted)
     cordoned = frozenset(verdict.host for verdict in verdicts if verdict.code == "cordoned")
     return Candidates(verdicts, accepted, accepted | cordoned)

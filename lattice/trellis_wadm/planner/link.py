@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trellis_lattice.links import Link
 from trellis_wadm.planner.commands import PutLink
 from trellis_wadm.planner.desired import LinkScaler
 from trellis_wadm.planner.result import Condition, Stage, Step
-from trellis_wadm.planner.view import Outcome, View
+from trellis_wadm.planner.view import Outcome, View, slot_of
 from trellis_wadm.planner.world import LinkKey, SlotKey
 
-__all__ = ["decide", "rivals"]
+__all__ = ["decide", "rivals", "same_link"]
 
 
 def decide(scaler: LinkScaler, view: View, cleared: frozenset[LinkKey], again: frozenset[SlotKey]) -> Outcome:
@@ -24,26 +26,29 @@ def decide(scaler: LinkScaler, view: View, cleared: frozenset[LinkKey], again: f
     if missing:
         return Outcome(conditions=tuple(missing))
     link = scaler.link
-    for other in rivals(link, view.observed.links):
+    for other in rivals(link, view.slots.get(slot_of(link), ())):
         if other.key not in cleared:
             message = (
                 f"{link.source_id} is linked to {other.target} already under the name '{link.name}' "
                 f"for {link.wit_namespace}:{link.wit_package}."
             )
             return Outcome(conditions=(Condition("link-conflict", message, fatal=True),))
-    stored = next((other for other in view.observed.links if other.key == link.key), None)
-    if stored is not None and _same(stored, link) and link.id.key not in again:
+    stored = view.links.get(link.key)
+    if stored is not None and same_link(stored, link) and slot_of(link) not in again:
         return Outcome()
-    reason = "it does not exist" if stored is None else "it differs" if not _same(stored, link) else "its rival goes"
+    differs = stored is not None and not same_link(stored, link)
+    reason = "it does not exist" if stored is None else "it differs" if differs else "its rival goes"
     return Outcome((Step(Stage.LINK, PutLink(link), reason, scaler.app, scaler.id, needs),))
 
 
-def rivals(link: Link, others: tuple[Link, ...]) -> list[Link]:
-    """Links that cannot exist beside this one: same slot, common interfaces, another target."""
-    return [other for other in others if other.target != link.target and other.overlaps(link)]
+def rivals(link: Link, others: Sequence[Link]) -> list[Link]:
+    """Those of the links of one slot that cannot exist beside this one: common interfaces, another target."""
+    interfaces = set(link.interfaces)
+    return [other for other in others if other.target != link.target and not interfaces.isdisjoint(other.interfaces)]
 
 
-def _same(one: Link, other: Link) -> bool:
+def same_link(one: Link, other: Link) -> bool:
+    """Whether both say the same about their place."""
     return (
         set(one.interfaces) == set(other.interfaces)
         and tuple(one.source_config) == tuple(other.source_config)

@@ -7,7 +7,6 @@ whatever needs it is held back with it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -18,13 +17,12 @@ from trellis_wadm.planner.commands import (
     Command,
     PutLink,
     ScaleComponent,
-    StartProvider,
     command_host,
     command_key,
     describe,
 )
 from trellis_wadm.planner.conflicts import find_conflicts
-from trellis_wadm.planner.desired import Application, ConfigScaler, Desired, LinkScaler, Scaler, WorkloadScaler
+from trellis_wadm.planner.desired import Application, ConfigScaler, Desired, Scaler, WorkloadScaler
 from trellis_wadm.planner.removal import remove_configs, remove_links, remove_workloads
 from trellis_wadm.planner.result import (
     ApplicationStatus,
@@ -37,7 +35,7 @@ from trellis_wadm.planner.result import (
     Step,
 )
 from trellis_wadm.planner.status import application_status, scaler_status
-from trellis_wadm.planner.view import ConfigState, Outcome, View
+from trellis_wadm.planner.view import ConfigState, Outcome, View, slot_of
 from trellis_wadm.planner.workload import converge
 from trellis_wadm.planner.world import Observed, Owned, SinceKey, SlotKey
 
@@ -70,14 +68,13 @@ class _Pass:
         self._wake: list[float] = []
         self._busy: dict[str, list[str]] = {}
         self._conditions: dict[str, list[Condition]] = {}
-        self._load = Counter({host.id: host.workloads for host in observed.hosts.values()})
-        self._configs: dict[str, ConfigState] = {}
+        self._view = View(observed, now, policy)
 
     def run(self) -> Plan:
+        view = self._view
         conflicts = find_conflicts(self._desired, self._settled(), self._observed.configs)
         for scaler in self._desired.all_configs():
             self._decide_config(scaler)
-        view = self._view()
         removals = remove_links(self._desired, view) + remove_workloads(self._desired, view)
         self._take("", removals)
         cleared = self._cleared(removals)
@@ -85,22 +82,21 @@ class _Pass:
             if (conflict := conflicts.get(link_scaler.id)) is not None:
                 self._note(link_scaler.id, [Condition(conflict.code, conflict.message, fatal=True)])
             else:
-                self._take_outcome(link_scaler, link.decide(link_scaler, self._view(), *cleared))
+                self._take_outcome(link_scaler, link.decide(link_scaler, view, *cleared))
+        placed: list[tuple[WorkloadScaler, Sequence[Placement]]] = []
         for workload in self._desired.all_workloads():
             if (conflict := conflicts.get(workload.id)) is not None:
                 self._note(workload.id, [Condition(conflict.code, conflict.message, fatal=True)])
             else:
-                self._decide_workload(workload)
+                placed.append((workload, self._place(workload)))
+        for workload, placements in placed:
+            self._take_outcome(workload, converge(workload, placements, view))
         self._take("", remove_configs(self._desired, view))
         return self._finish()
 
-    def _view(self) -> View:
-        return View(self._observed, self._now, self._load, self._configs)
-
     def _settled(self) -> set[str]:
         """Scalers whose wish is fulfilled at least in part: they keep what they have."""
-        stored = {stored.key for stored in self._observed.links}
-        settled = {scaler.id for scaler in self._desired.all_links() if scaler.link.key in stored}
+        settled = {scaler.id for scaler in self._desired.all_links() if scaler.link.key in self._view.links}
         for host in self._observed.live_hosts:
             running = [component.annotations for component in host.components.values()]
             running += [provider.annotations for provider in host.providers.values()]
@@ -112,40 +108,43 @@ class _Pass:
     ) -> tuple[frozenset[tuple[str, str, str, str, str]], frozenset[SlotKey]]:
         """Links that are deleted in this pass, and slots of which v1's delete may take a wrong one."""
         going = {step.key for step in removals if step.key not in self._held}
-        gone = [stored for stored in self._observed.links if _delete_key(stored) in going]
+        gone = [stored for stored in self._observed.links if _delete_key(stored) in going] if going else []
         wanted = {scaler.link.key for scaler in self._desired.all_links()}
         deleted = frozenset(stored.key for stored in gone if stored.key not in wanted)
-        return deleted, frozenset(stored.id.key for stored in gone if stored.key in deleted)
+        return deleted, frozenset(slot_of(stored) for stored in gone if stored.key in deleted)
 
     def _decide_config(self, scaler: ConfigScaler) -> None:
-        outcome = config.decide(scaler, self._view())
+        configs = self._view.configs
+        outcome = config.decide(scaler, self._view)
         self._take_outcome(scaler, outcome)
-        if scaler.properties is None and scaler.name in self._configs:
+        if scaler.properties is None and scaler.name in configs:
             return
         key = next((step.key for step in outcome.steps), None)
         if outcome.conditions:
-            self._configs[scaler.name] = ConfigState(False, None, outcome.conditions[0].message)
+            configs[scaler.name] = ConfigState(False, None, outcome.conditions[0].message)
         elif key is None:
-            self._configs[scaler.name] = ConfigState(True)
+            configs[scaler.name] = ConfigState(True)
         elif key in self._held:
-            self._configs[scaler.name] = ConfigState(False, None, f"The configuration {scaler.name} is not stored yet")
+            configs[scaler.name] = ConfigState(False, None, f"The configuration {scaler.name} is not stored yet")
         else:
-            self._configs[scaler.name] = ConfigState(True, key)
+            configs[scaler.name] = ConfigState(True, key)
 
-    def _decide_workload(self, scaler: WorkloadScaler) -> None:
-        view = self._view()
-        trait = daemonscaler if scaler.daemon else spreadscaler
-        outcome = converge(scaler, trait.place(scaler, view), view)
-        self._take_outcome(scaler, outcome)
-        for step in outcome.steps:
-            command = step.command
-            if isinstance(command, ScaleComponent | StartProvider) and step.stage is Stage.START:
-                self._load[command.host] += 1
+    def _place(self, scaler: WorkloadScaler) -> Sequence[Placement]:
+        """Where it should run; what is new somewhere counts there for all that follows."""
+        view = self._view
+        placements = daemonscaler.place(scaler, view) if scaler.daemon else spreadscaler.place(scaler, view)
+        running = (view.providers if scaler.provider else view.components)(scaler.workload)
+        for host in {host for placement in placements for host in placement.placed}:
+            if host not in running:
+                view.load[host] += 1
+        return placements
 
     def _take_outcome(self, scaler: Scaler, outcome: Outcome) -> None:
         self._note(scaler.id, outcome.conditions)
         self._placements.extend(outcome.placements)
         self._take(scaler.id, outcome.steps)
+        for command in outcome.remembered:
+            self._wanted.setdefault(command_key(command), command)
 
     def _note(self, scaler: str, conditions: Iterable[Condition]) -> None:
         """Remembers conditions with the time since which each has held."""
@@ -211,8 +210,8 @@ class _Pass:
 
     def _owned(self) -> Owned:
         """What is asked for now, and what was before as long as it still exists."""
-        links = {scaler.link.key for scaler in self._desired.all_links() if isinstance(scaler, LinkScaler)}
-        links |= {stored.key for stored in self._observed.links} & self._observed.owned.links
+        links = {scaler.link.key for scaler in self._desired.all_links()}
+        links |= self._view.links.keys() & self._observed.owned.links
         configs = {scaler.name for scaler in self._desired.all_configs() if scaler.properties is not None}
         configs |= self._observed.configs.keys() & self._observed.owned.configs
         return Owned(frozenset(links), frozenset(configs))

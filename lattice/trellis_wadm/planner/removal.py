@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 from trellis_lattice.links import Link
 from trellis_wadm import naming
 from trellis_wadm.manifest.listeners import DEFAULT_ADDRESS, port_of
 from trellis_wadm.planner.commands import DeleteConfig, DeleteLink, StopProvider
+from trellis_wadm.planner.components import stop_component
 from trellis_wadm.planner.desired import Desired
 from trellis_wadm.planner.link import rivals
+from trellis_wadm.planner.providers import is_managed
 from trellis_wadm.planner.result import Stage, Step
-from trellis_wadm.planner.view import View
-from trellis_wadm.planner.workload import is_managed, stop_component
+from trellis_wadm.planner.view import View, slot_of
+from trellis_wadm.planner.world import LinkKey, SlotKey
 
 __all__ = ["remove_configs", "remove_links", "remove_workloads"]
 
@@ -39,15 +42,20 @@ def remove_workloads(desired: Desired, view: View) -> list[Step]:
 
 def remove_links(desired: Desired, view: View) -> list[Step]:
     """Deletes links that applications brought and no application names now."""
-    wanted = [scaler.link for scaler in desired.all_links()]
-    keys = {link.key for link in wanted}
+    slots: dict[SlotKey, list[Link]] = defaultdict(list)
+    keys: set[LinkKey] = set()
+    for scaler in desired.all_links():
+        slots[slot_of(scaler.link)].append(scaler.link)
+        keys.add(scaler.link.key)
     ports = _wanted_ports(desired, view)
     steps: list[Step] = []
     for link in view.observed.links:
         key = link.key
         if key in keys or key not in view.observed.owned.links:
             continue
-        in_the_way = bool(rivals(link, tuple(wanted))) or bool(ports & _ports(link, view.observed.configs))
+        in_the_way = bool(rivals(link, slots.get(slot_of(link), ()))) or bool(
+            ports & _ports(link, view.observed.configs)
+        )
         stage = Stage.CLEAR if in_the_way else Stage.UNLINK
         command = DeleteLink(link.source_id, link.target, link.name, link.wit_namespace, link.wit_package)
         steps.append(Step(stage, command, "no application asks for it"))

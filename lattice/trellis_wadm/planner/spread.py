@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 
-__all__ = ["DEFAULT_WEIGHT", "compute_spread", "distribute", "match_hosts"]
+__all__ = ["DEFAULT_WEIGHT", "compute_spread", "distribute", "even_out", "match_hosts"]
 
 DEFAULT_WEIGHT = 100
 
@@ -33,16 +33,16 @@ def distribute(target: int, current: Mapping[str, int], open_hosts: Sequence[str
     """Instances for each host so that they sum up to `target`, moving as little as possible.
 
     `current` is what runs now on hosts that may keep it; `open_hosts` may take more, the preferred ones first.
-    Growth fills the emptiest hosts, shrinking takes from the fullest. The sum stays below `target` only where
-    no host is open.
+    Growth fills the emptiest hosts, shrinking takes from the fullest; what is left over stays where least runs.
+    The sum stays below `target` only where no host is open.
     """
     counts = {host: count for host, count in current.items() if count > 0}
     missing = target - sum(counts.values())
     if missing > 0 and open_hosts:
         _fill({host: counts.get(host, 0) for host in open_hosts}, missing, open_hosts, counts)
     elif missing < 0:
-        order = [host for host in open_hosts if host in counts]
-        order += sorted(host for host in counts if host not in order)
+        place = {host: i for i, host in enumerate(open_hosts)}
+        order = sorted(counts, key=lambda host: (counts[host], place.get(host, len(place)), host))
         _drain(counts, -missing, order)
     return {host: count for host, count in counts.items() if count > 0}
 
@@ -65,7 +65,7 @@ def _fill(levels: Mapping[str, int], amount: int, order: Sequence[str], counts: 
 
 
 def _drain(counts: dict[str, int], amount: int, order: Sequence[str]) -> None:
-    """Lowers the highest hosts to one level until `amount` is gone; preferred hosts keep the remainder."""
+    """Lowers the highest hosts to one level until `amount` is gone; the first hosts keep the remainder."""
     low, high = 0, max(counts.values())
     while low < high:
         middle = (low + high + 1) // 2
@@ -80,6 +80,35 @@ def _drain(counts: dict[str, int], amount: int, order: Sequence[str]) -> None:
             counts[host], surplus = low + keep, surplus - keep
 
 
+def even_out(current: Mapping[str, int], open_hosts: Sequence[str], moves: int) -> dict[str, int]:
+    """The same instances, spread more evenly over the open hosts: at most `moves` hosts get more than they have.
+
+    As few instances move as can be: whoever has more than its share keeps the rounded-up one.
+    """
+    counts = {host: count for host, count in current.items() if count > 0}
+    levels = {host: counts.get(host, 0) for host in open_hosts}
+    if not levels or max(levels.values()) - min(levels.values()) <= 1:
+        return counts
+    share, rest = divmod(sum(levels.values()), len(levels))
+    order = sorted(levels, key=lambda host: -levels[host])
+    target = {host: share + (i < rest) for i, host in enumerate(order)}
+    takers = [host for host in open_hosts if target[host] > levels[host]][:moves]
+    moved = sum(target[host] - levels[host] for host in takers)
+    givers = {host: levels[host] for host in order if levels[host] > target[host]}
+    _drain_to(givers, moved, target)
+    counts.update(givers)
+    counts.update({host: target[host] for host in takers})
+    return {host: count for host, count in counts.items() if count > 0}
+
+
+def _drain_to(levels: dict[str, int], amount: int, floor: Mapping[str, int]) -> None:
+    """Takes `amount` from the highest hosts first, and from none more than down to its floor."""
+    for host in sorted(levels, key=lambda host: (-levels[host], host)):
+        taken = min(amount, levels[host] - floor[host])
+        levels[host] -= taken
+        amount -= taken
+
+
 def match_hosts(slots: Sequence[int], eligible: Sequence[Set[str]], order: Sequence[str]) -> dict[str, int]:
     """Hosts to spreads, one place per host, as many places filled as can be (a bipartite matching).
 
@@ -88,6 +117,7 @@ def match_hosts(slots: Sequence[int], eligible: Sequence[Set[str]], order: Seque
     """
     chosen: dict[str, int] = {}
     used = [0] * len(slots)
+    left = sum(slots)
 
     def place(host: str, seen: set[int]) -> bool:
         for i in range(len(slots)):
@@ -107,5 +137,7 @@ def match_hosts(slots: Sequence[int], eligible: Sequence[Set[str]], order: Seque
         return False
 
     for host in order:
-        place(host, set())
+        if not left:
+            break
+        left -= place(host, set())
     return chosen

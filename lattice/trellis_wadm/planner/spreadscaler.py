@@ -6,22 +6,23 @@ provider's number counts hosts. Work stays where it runs; what is missing goes t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from trellis_wadm import naming
 from trellis_wadm.planner.desired import WorkloadScaler
-from trellis_wadm.planner.eligibility import Candidates, candidates
+from trellis_wadm.planner.eligibility import Candidates, Side
 from trellis_wadm.planner.result import Placement
-from trellis_wadm.planner.spread import compute_spread, distribute, match_hosts
+from trellis_wadm.planner.spread import compute_spread, distribute, even_out, match_hosts
 from trellis_wadm.planner.view import View
 
 __all__ = ["place"]
 
 
-def place(scaler: WorkloadScaler, view: View) -> tuple[Placement, ...]:
+def place(scaler: WorkloadScaler, view: View, side: Side | None = None) -> tuple[Placement, ...]:
     """Where each spread's share should run."""
     shares = compute_spread(scaler.instances, [spread.weight for spread in scaler.spreads])
-    groups = [candidates(view.hosts, spread.requirements) for spread in scaler.spreads]
+    groups = [view.group(spread.requirements, side) for spread in scaler.spreads]
     placed = _providers(scaler, shares, groups, view) if scaler.provider else _components(scaler, shares, groups, view)
     return tuple(
         Placement(scaler.id, scaler.app, scaler.workload, spread.name, share, counts, group.verdicts)
@@ -32,10 +33,14 @@ def place(scaler: WorkloadScaler, view: View) -> tuple[Placement, ...]:
 def _providers(
     scaler: WorkloadScaler, shares: Sequence[int], groups: Sequence[Candidates], view: View
 ) -> list[dict[str, int]]:
-    running = {host.id for host in view.hosts if host.live and view.expected_provider(host, scaler.workload)}
-    eligible = [(group.keeping & running) | group.open for group in groups]
-    every = sorted(frozenset().union(*eligible), key=lambda host: (host not in running, view.load.get(host, 0), host))
-    chosen = match_hosts(shares, eligible, every)
+    running = view.expected_providers(scaler.workload).keys()
+    # The best few of each group are enough: whatever the others take, one of these is left.
+    most = sum(shares)
+    fresh = [view.best(group, most, running) for group in groups]
+    eligible = [(group.keeping & running) | set(best) for group, best in zip(groups, fresh, strict=True)]
+    order = sorted(frozenset().union(*eligible) & running)
+    order += sorted({host for best in fresh for host in best}, key=view.rank)
+    chosen = match_hosts(shares, eligible, order)
     return [{host: 1 for host, spread in chosen.items() if spread == i} for i in range(len(shares))]
 
 
@@ -46,31 +51,54 @@ def _components(
     placed: list[dict[str, int]] = []
     for i, (share, group) in enumerate(zip(shares, groups, strict=True)):
         # What other spreads of this component hold on a host comes first: disjoint spreads should stay disjoint.
-        others = [*placed, *current[i + 1 :]]
-
-        def preference(host: str, others: list[dict[str, int]] = others) -> tuple[int, int, str]:
-            return sum(counts.get(host, 0) for counts in others), view.load.get(host, 0), host
-
-        placed.append(distribute(share, current[i], sorted(group.open, key=preference)))
+        others: Counter[str] = Counter()
+        for counts in (*placed, *current[i + 1 :]):
+            others.update(counts)
+        order = _order(group, share - sum(current[i].values()), current[i], others, view)
+        counts = distribute(share, current[i], order)
+        if scaler.policy.even and counts == current[i]:
+            counts = _even(counts, group, others, scaler.policy.max_moves, view)
+        placed.append(counts)
     return placed
+
+
+def _order(
+    group: Candidates, missing: int, current: Mapping[str, int], others: Mapping[str, int], view: View
+) -> list[str]:
+    """Open hosts, those first that should get more; only as many as matter."""
+    if missing <= 0:
+        return sorted(host for host in current if host in group.open)
+    unused = view.best(group, missing, current.keys() | others.keys())
+    return unused if len(unused) == missing else _all(group, others, view)
+
+
+def _all(group: Candidates, others: Mapping[str, int], view: View) -> list[str]:
+    return sorted(group.open, key=lambda host: (others.get(host, 0), view.rank(host)))
+
+
+def _even(
+    counts: dict[str, int], group: Candidates, others: Mapping[str, int], moves: int, view: View
+) -> dict[str, int]:
+    """One step towards an even spread, if it is not even yet; hosts that take nothing new are left alone."""
+    levels = [counts[host] for host in counts if host in group.open]
+    if not levels or max(levels) <= 1 or (len(levels) == len(group.open) and max(levels) - min(levels) <= 1):
+        return counts
+    return even_out(counts, _all(group, others, view), moves)
 
 
 def _current(scaler: WorkloadScaler, groups: Sequence[Candidates], view: View) -> list[dict[str, int]]:
     """Instances of each spread on each host that may keep them."""
     current: list[dict[str, int]] = [{} for _ in groups]
     names = [spread.name for spread in scaler.spreads]
-    for host in view.hosts:
-        running = view.expected_component(host, scaler.workload) if host.live else None
-        if running is None:
-            continue
-        home = next((i for i, group in enumerate(groups) if host.id in group.keeping), None)
+    for host, running in sorted(view.expected_components(scaler.workload).items()):
+        home = next((i for i, group in enumerate(groups) if host in group.keeping), None)
         if home is None:
             continue
         parts = read_spread_annotation(running.annotations, running.max_instances, names)
         for name, count in parts.items() if parts is not None else [(names[home], running.max_instances)]:
             i = names.index(name)
-            if host.id in groups[i].keeping:
-                current[i][host.id] = count
+            if host in groups[i].keeping:
+                current[i][host] = count
     return current
 
 

@@ -72,6 +72,11 @@ class Host:
     prepared: frozenset[str] = frozenset()
 
     @property
+    def ours(self) -> bool:
+        """Whether it runs Trellis; any other speaks wasmCloud v1."""
+        return self.labels.get("host.impl") == "trellis"
+
+    @property
     def workloads(self) -> int:
         return len(self.components) + len(self.providers)
 
