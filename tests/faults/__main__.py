@@ -19,9 +19,7 @@ from benchmarks.result import Result
 from tests.faults.figures import OUTPUT, table, write
 from tests.faults.fleet import Fleet
 from tests.faults.network import Network, enter, why_not
-from tests.faults.scenarios import SCENARIOS, Bench
-
-SHORT = ("sigkill-leader",)
+from tests.faults.scenarios import NEEDS_NETWORK, SCENARIOS, SHORT, Bench
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -54,6 +52,8 @@ def main(words: Sequence[str]) -> int:
             return 2
         enter(words)
     names = arguments.scenario or (SHORT if arguments.short else tuple(SCENARIOS))
+    if arguments.loopback:
+        names = [name for name in names if name not in NEEDS_NETWORK]
     rounds = arguments.rounds or (2 if arguments.short else 10)
     results: list[Result] = []
     for name in names:

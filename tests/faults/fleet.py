@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from tests.fixtures.lattice import ROOT, free_port, trellis
 from tests.faults.network import Machine, Network
+from tests.fixtures.lattice import ROOT, free_port, trellis
 from trellis_lattice.bus.connection import Connection, ConnectionSettings
 from trellis_lattice.bus.embedded import find_binary
 from trellis_lattice.bus.kv_jetstream import open_bucket
@@ -162,6 +163,34 @@ class Fleet:
     def nats_url(self) -> str:
         return ",".join(node.url for node in self.nodes)
 
+    @property
+    def gateway(self) -> str:
+        """The address of the campaign itself, as machines see it."""
+        return self.network.gateway
+
+    async def cluster_whole(self) -> None:
+        """Waits until every server answers and every replica of every bucket is current."""
+        async with asyncio.timeout(PATIENCE):
+            while not await self._replicas_current():
+                await asyncio.sleep(0.1)
+
+    async def _replicas_current(self) -> bool:
+        loop = asyncio.get_running_loop()
+        try:
+            answer = await self.connection.request("$JS.API.STREAM.LIST", b"{}", deadline=loop.time() + 2)
+        except TrellisError:
+            return False
+        clusters = [stream.get("cluster", {}) for stream in json.loads(answer.data).get("streams") or []]
+        return all(
+            "leader" in each and all(replica.get("current") for replica in each.get("replicas") or [])
+            for each in clusters
+        )
+
+    async def spawn_load(self, machine: Machine, port: int, rate: float, seconds: float) -> asyncio.subprocess.Process:
+        """A load on a machine itself, for when nobody else reaches it."""
+        command = [sys.executable, "-m", "tests.faults.load", "127.0.0.1", str(port), str(rate), str(seconds)]
+        return await asyncio.create_subprocess_exec(*machine.prefix, *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+
     # Hosts
 
     async def start_host(self, name: str, *, nats_url: str | None = None, **labels: str) -> HostProcess:
@@ -169,7 +198,9 @@ class Fleet:
         machine = await self.network.machine(name)
         folder = self.folder / name
         folder.mkdir()
-        host = HostProcess(machine, HostKey.from_bytes(os.urandom(32)), folder, {"name": name, **labels}, nats_url or self.nats_url)
+        host = HostProcess(
+            machine, HostKey.from_bytes(os.urandom(32)), folder, {"name": name, **labels}, nats_url or self.nats_url
+        )
         self.hosts[name] = host
         await self.run_host(host)
         return host
@@ -189,6 +220,16 @@ class Fleet:
         folder = self.folder / "cache"
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+    async def stop_host(self, host: HostProcess) -> None:
+        """SIGTERM, and its end."""
+        host.signal(signal.SIGTERM)
+        await self.gone(host)
+
+    async def gone(self, host: HostProcess) -> None:
+        assert host.process is not None
+        async with asyncio.timeout(PATIENCE):
+            await host.process.wait()
 
     async def _spawn(self, machine: Machine, command: list[str], log: Path) -> asyncio.subprocess.Process:
         with log.open("ab") as output:
@@ -254,7 +295,13 @@ class Fleet:
             environment={},
         )  # fmt: skip
 
-    async def trellis(self, *arguments: str) -> object:
+    async def applications(self) -> list[str]:
+        """The names of all applications, as the command line lists them."""
+        document: Any = await self.trellis("app", "list")
+        entries = document["applications"] if isinstance(document, dict) else document
+        return [each["name"] for each in entries]
+
+    async def trellis(self, *arguments: str) -> Any:
         return await trellis(*arguments, "--nats-url", self.nats_url, "--lattice", LATTICE, environment={})
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-__all__ = ["Load", "Sample", "steady"]
+__all__ = ["Load", "Sample", "lost", "outcomes", "steady"]
 
 _TIMEOUT = 30.0
 """Seconds that a client waits for its answer."""
@@ -38,6 +40,8 @@ class Load:
     samples: list[Sample] = field(default_factory=list)
     sent: int = 0
     running: set[asyncio.Task[None]] = field(default_factory=set)
+    _open: dict[int, float] = field(default_factory=dict)
+    """When the requests began that have not ended yet."""
 
     def after(self, moment: float, until: float = float("inf")) -> list[Sample]:
         """The requests that began at or after `moment`, and before `until`."""
@@ -58,6 +62,13 @@ class Load:
             await asyncio.sleep(0.005)
         return None
 
+    async def healthy(self, *, answers: int = 20, seconds: float = 30.0) -> None:
+        """Returns once the last so many requests went well. Raises TimeoutError."""
+        since = asyncio.get_running_loop().time()
+        async with asyncio.timeout(seconds):
+            while len(last := self.after(since)[-answers:]) < answers or not all(each.ok for each in last):
+                await asyncio.sleep(0.02)
+
     async def quiet(self, since: float, *, of: float, within: float) -> float | None:
         """Seconds from `since` until the last failure ended, once `of` seconds have passed without another one."""
         loop = asyncio.get_running_loop()
@@ -69,8 +80,6 @@ class Load:
                 return last - since
             await asyncio.sleep(0.02)
         return None
-
-    _open: dict[int, float] = field(default_factory=dict)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -127,7 +136,24 @@ async def steady(addresses: Iterable[tuple[str, int]], rate: float, path: str = 
         await asyncio.gather(task, *load.running, return_exceptions=True)
 
 
+def lost(samples: Iterable[Sample]) -> list[Sample]:
+    """The failures of requests that had certainly not been executed."""
+    return [each for each in samples if not each.ok and not each.maybe_executed]
+
+
 def outcomes(samples: Iterable[Sample]) -> str:
     """How many of each kind, in words."""
     counted = Counter(f"{each.outcome}{' (maybe executed)' if each.maybe_executed else ''}" for each in samples)
     return ", ".join(f"{times} × {what}" for what, times in counted.most_common()) or "none"
+
+
+async def _alone(host: str, port: int, rate: float, seconds: float) -> None:
+    async with steady([(host, port)], rate) as load:
+        await asyncio.sleep(seconds)
+    failed = [each for each in load.samples if not each.ok]
+    print(json.dumps({"requests": len(load.samples), "failed": len(failed), "how": outcomes(failed)}))
+
+
+if __name__ == "__main__":
+    # As a process of its own on a machine that is cut off: HOST PORT RATE SECONDS.
+    asyncio.run(_alone(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])))

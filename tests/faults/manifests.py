@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from tests.fixtures.lattice import ROOT
@@ -12,15 +14,20 @@ IMAGE = f"file://{ROOT}/examples/http-hello-c/http-hello.wasm"
 
 
 def hello(
-    port: int, *, everywhere: bool = False, address: str = "0.0.0.0", instances: int = 200, image: str = IMAGE
+    port: int,
+    *,
+    everywhere: bool = False,
+    edge: Mapping[str, str] = MappingProxyType({"role": "edge"}),
+    instances: int = 200,
+    image: str = IMAGE,
 ) -> dict[str, Any]:
-    """A greeting over HTTP: the listener on hosts with role=edge, the component on one with role=worker, or on all."""
+    """A greeting over HTTP: its listener on hosts with the labels `edge`, its component on one or all with role=worker."""
     role = {"role": "worker"}
     if everywhere:
         spread = {"type": "daemonscaler", "properties": {"instances": instances, "spread": [_rule("worker", role)]}}
     else:
         spread = {"type": "spreadscaler", "properties": {"instances": instances, "spread": [_rule("worker", role)]}}
-    listen = {"name": "listen", "properties": {"address": f"{address}:{port}"}}
+    listen = {"name": "listen", "properties": {"address": f"0.0.0.0:{port}"}}
     return {
         "apiVersion": "core.oam.dev/v1beta1",
         "kind": "Application",
@@ -35,7 +42,7 @@ def hello(
                     "traits": [
                         {
                             "type": "daemonscaler",
-                            "properties": {"instances": 1, "spread": [_rule("edge", {"role": "edge"})]},
+                            "properties": {"instances": 1, "spread": [_rule("edge", dict(edge))]},
                         },
                         {
                             "type": "link",

@@ -79,8 +79,10 @@ class Machine:
         for hook, match in (("input", incoming), ("output", outgoing)):
             rules += f"add chain inet faults {hook} {{ type filter hook {hook} priority 0; }}\n"
             if match:
-                rules += f"add rule inet faults {hook} iifname != lo {match} drop\n" if hook == "input" else (
-                    f"add rule inet faults {hook} oifname != lo {match} drop\n"
+                rules += (
+                    f"add rule inet faults {hook} iifname != lo {match} drop\n"
+                    if hook == "input"
+                    else (f"add rule inet faults {hook} oifname != lo {match} drop\n")
                 )
         await run(*self.prefix, "nft", "-f", "-", text=rules)
 
@@ -104,6 +106,11 @@ class Network:
 
     real: bool
     machines: dict[str, Machine] = field(default_factory=dict)
+
+    @property
+    def gateway(self) -> str:
+        """The address of the campaign itself."""
+        return f"{_SUBNET}.1" if self.real else "127.0.0.1"
 
     async def __aenter__(self) -> Network:
         if self.real:
