@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from trellis_lattice.bus.connection import Connection
 from trellis_lattice.bus.jetstream import JetStream
+from trellis_lattice.bus.streams import open_stream
 from trellis_lattice.errors import NotFound, RequestInvalid
 from trellis_wadm.api.messages import StatusReport, status_subject
 from trellis_wadm.catalog import StoredApplication
@@ -29,27 +30,19 @@ class StatusBoard:
 
     async def open(self, *, deadline: float) -> None:
         """Makes the stream if it is missing."""
-        try:
-            await self._jetstream.call(f"STREAM.INFO.{_STREAM}", deadline=deadline)
-        except NotFound:
-            config = {
-                "name": _STREAM,
-                "subjects": ["wadm.status.*.*"],
-                "retention": "limits",
-                "storage": "file",
-                "discard": "old",
-                "max_msgs_per_subject": 10,
-                "max_msgs": -1,
-                "max_bytes": -1,
-                "max_age": 0,
-                "num_replicas": 1,
-                "allow_direct": True,
-            }
-            try:
-                await self._jetstream.call(f"STREAM.CREATE.{_STREAM}", config, deadline=deadline)
-            except RequestInvalid:
-                # Somebody made it meanwhile; if not, this says what is wrong.
-                await self._jetstream.call(f"STREAM.INFO.{_STREAM}", deadline=deadline)
+        config = {
+            "name": _STREAM,
+            "subjects": ["wadm.status.*.*"],
+            "retention": "limits",
+            "storage": "file",
+            "discard": "old",
+            "max_msgs_per_subject": 10,
+            "max_msgs": -1,
+            "max_bytes": -1,
+            "max_age": 0,
+            "allow_direct": True,
+        }
+        await open_stream(self._jetstream, config, deadline=deadline)
 
     async def post(self, name: str, report: StatusReport, *, deadline: float) -> None:
         await self._jetstream.publish(status_subject(self._lattice, name), report.to_json(), deadline=deadline)

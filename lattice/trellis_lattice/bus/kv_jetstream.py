@@ -6,6 +6,7 @@ watches it is then told that everything is gone.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import logging
@@ -16,47 +17,49 @@ from trellis_lattice.bus.connection import Connection
 from trellis_lattice.bus.jetstream import JetStream
 from trellis_lattice.bus.kv import Change, Entry, Watch
 from trellis_lattice.bus.kv_watch import JetStreamWatch, is_removal, parse_headers
-from trellis_lattice.errors import Conflict, NotFound, PeerMisbehaved, RequestInvalid, Unavailable
+from trellis_lattice.bus.streams import open_stream
+from trellis_lattice.errors import Conflict, NotFound, PeerMisbehaved, Unavailable
 from trellis_lattice.subjects import kv_stream, kv_subject
 
 __all__ = ["JetStreamBucket", "open_bucket"]
 
 _log = logging.getLogger("trellis.bus")
 
-_NAME_IN_USE = 10058
 _NO_STREAM = 10059
+_PAUSE = 0.1
+"""Seconds between two tries to find who takes a write."""
 _SECOND = 1_000_000_000
 
 
 async def open_bucket(
-    connection: Connection, name: str, *, deadline: float, create: bool = True, direct: bool = False
+    connection: Connection,
+    name: str,
+    *,
+    deadline: float,
+    create: bool = True,
+    direct: bool = False,
+    persist: bool = True,
 ) -> JetStreamBucket:
-    """The bucket of that name, made if missing (history 1, one replica, no expiry); an existing one is used as is.
+    """The bucket of that name, made if missing (history 1, no expiry, copies on up to three servers).
 
-    `direct` lets any replica answer reads: faster in a cluster, but a read may then miss a write just made.
+    An existing one is used as is, but for its copies (`streams`). `direct` lets any replica answer reads: faster in a
+    cluster, but a read may then miss a write just made. `persist`: a write whose answer is missing is sent again until
+    its deadline, once only in effect; it costs the server some memory for each write of the last two minutes.
     Raises `NotFound` without `create`.
     """
     jetstream = JetStream(connection)
     info, _ = await _stream(jetstream, name, create, deadline)
     config = info.get("config")
     allowed = isinstance(config, Mapping) and config.get("allow_direct") is True
-    return JetStreamBucket(jetstream, name, direct=direct and allowed, create=create, born=_born(info))
+    return JetStreamBucket(jetstream, name, direct=direct and allowed, create=create, born=_born(info), persist=persist)
 
 
 async def _stream(jetstream: JetStream, bucket: str, create: bool, deadline: float) -> tuple[dict[str, Any], bool]:
     """What JetStream says of the bucket's stream, and whether it was made just now."""
-    stream = kv_stream(bucket)
     try:
-        return await jetstream.call(f"STREAM.INFO.{stream}", deadline=deadline), False
+        return await open_stream(jetstream, _stream_config(bucket), deadline=deadline, create=create)
     except NotFound:
-        if not create:
-            raise NotFound(f"There is no bucket {bucket}.", bucket=bucket) from None
-    try:
-        return await jetstream.call(f"STREAM.CREATE.{stream}", _stream_config(bucket), deadline=deadline), True
-    except RequestInvalid as error:
-        if error.fields.get("err_code") != _NAME_IN_USE:
-            raise
-    return await jetstream.call(f"STREAM.INFO.{stream}", deadline=deadline), False
+        raise NotFound(f"There is no bucket {bucket}.", bucket=bucket) from None
 
 
 def _born(info: Mapping[str, Any]) -> str:
@@ -78,7 +81,6 @@ def _stream_config(bucket: str) -> dict[str, Any]:
         "max_age": 0,
         "max_msg_size": -1,
         "max_consumers": -1,
-        "num_replicas": 1,
         "duplicate_window": 120 * _SECOND,
         "deny_delete": True,
         "deny_purge": False,
@@ -90,13 +92,23 @@ def _stream_config(bucket: str) -> dict[str, Any]:
 class JetStreamBucket:
     """A `KeyValueBucket` in JetStream, made by `open_bucket`."""
 
-    def __init__(self, jetstream: JetStream, name: str, *, direct: bool, create: bool = False, born: str = "") -> None:
+    def __init__(
+        self,
+        jetstream: JetStream,
+        name: str,
+        *,
+        direct: bool,
+        create: bool = False,
+        born: str = "",
+        persist: bool = False,
+    ) -> None:
         self.name = name
         self._jetstream = jetstream
         self._stream = kv_stream(name)
         self._direct = direct
         self._create = create
         self._born = born
+        self._persist = persist
 
     async def get(self, key: str, *, deadline: float) -> Entry | None:
         entry, removed = await self._newest(key, deadline)
@@ -176,13 +188,21 @@ class JetStreamBucket:
         return _born(info)
 
     async def _publish(self, subject: str, value: bytes, headers: Mapping[str, str] | None, deadline: float) -> int:
-        try:
-            return await self._jetstream.publish(subject, value, headers, deadline=deadline)
-        except Unavailable as error:
-            if error.fields.get("reason") != "no-jetstream" or not self._create:
-                raise
-        await self._identify(deadline)
-        return await self._jetstream.publish(subject, value, headers, deadline=deadline)
+        """Stores a message, also while the stream has no leader for some seconds, and if it has to be made again."""
+        loop = asyncio.get_running_loop()
+        gone = None
+        while True:
+            try:
+                return await self._jetstream.publish(subject, value, headers, deadline=deadline, once=self._persist)
+            except Unavailable as error:
+                if error.fields.get("reason") != "no-jetstream" or not self._create:
+                    raise
+                if gone is not None and (not self._persist or loop.time() + _PAUSE >= deadline):
+                    raise
+            # Nobody took it, so it was not stored: the stream has no leader, or is gone.
+            if gone is not None:
+                await asyncio.sleep(_PAUSE)
+            gone = await self._identify(deadline)
 
     async def _newest(self, key: str, deadline: float) -> tuple[Entry | None, bool]:
         """The newest message for the key, and whether it says that the key was removed."""

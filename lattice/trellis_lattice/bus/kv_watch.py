@@ -22,9 +22,12 @@ __all__ = ["JetStreamWatch", "WatchState", "is_removal", "parse_delivery", "pars
 
 _log = logging.getLogger("trellis.bus")
 
-_HEARTBEAT = 5.0
-"""Seconds between signs of life of an idle consumer; three missing ones make the watch start over."""
+_HEARTBEAT = 2.0
+"""Seconds between signs of life of an idle consumer (about 150 bytes each); when two and a half are missing its server
+is taken for dead and the watch starts over."""
 _START_TIMEOUT = 5.0
+_INACTIVE = 10.0
+"""Seconds after which the server removes a consumer that nobody listens to."""
 
 
 def is_removal(headers: Mapping[str, str]) -> bool:
@@ -208,11 +211,15 @@ class JetStreamWatch:
         connection = self._jetstream.connection
         subject = connection.fresh_subject()
         self._subscription = await connection.subscribe(subject, self._receive)
+        # It has a name, so that one that was made without our knowing (its answer was lost) is not made again.
+        name = subject.rpartition(".")[2]
         answer = await self._jetstream.call(
-            f"CONSUMER.CREATE.{kv_stream(self._bucket)}",
+            f"CONSUMER.CREATE.{kv_stream(self._bucket)}.{name}",
             {
                 "stream_name": kv_stream(self._bucket),
                 "config": {
+                    "name": name,
+                    "inactive_threshold": int(_INACTIVE * 1e9),
                     "deliver_subject": subject,
                     "deliver_policy": "last_per_subject",
                     "filter_subject": f"$KV.{self._bucket}.>",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 from trellis_lattice.bus.connection import Connection, ConnectionSettings
 from trellis_lattice.bus.jetstream import JetStream
@@ -98,8 +99,12 @@ class KeyValueNats(KeyValueProvider):
         if not urls and domain is None:
             return self.ctx.connection
         if place not in self._connections:
-            settings = ConnectionSettings(
-                urls or self.ctx.connection.settings.urls, f"trellis {self.ctx.provider_id}", jetstream_domain=domain
+            name = f"trellis {self.ctx.provider_id}"
+            # Another NATS does not know who we are in this one; its url may say who we are there.
+            settings = (
+                ConnectionSettings(urls, name, jetstream_domain=domain)
+                if urls
+                else replace(self.ctx.connection.settings, name=name, jetstream_domain=domain)
             )
             self._connections[place] = await Connection.connect(settings, timeout=_CONNECT_TIMEOUT)
         return self._connections[place]
