@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,8 +21,8 @@ from trellis_cli.lattice import Lattice, open_lattice
 from trellis_cli.manifests import Source, sound_manifests
 from trellis_cli.output.applications import unmet
 from trellis_cli.rollout import News, Verdict, same_application, verdict
-from trellis_lattice.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
-from trellis_wadm.api import ApplicationSummary, StatusReport, WadmClient
+from trellis_lattice.errors import Conflict, DeadlineExceeded, NotFound, TrellisError, Unavailable
+from trellis_wadm.api import ApplicationSummary, HistoryReport, PutResult, StatusReport, WadmClient
 from trellis_wadm.manifest.listeners import listeners
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ _LASTING = 1.5
 _APP = "wasmcloud.dev/appspec"
 
 Say = Callable[[str], None]
+Seen = Callable[[StatusReport], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +68,45 @@ class Applications:
 
     def __init__(self, lattice: Lattice) -> None:
         self.lattice = lattice
-        self.client = WadmClient(lattice.client.connection, lattice.name)
+        self.client = WadmClient(lattice.client.connection, lattice.name, by=_who())
+        self._names: dict[str, str] = {}
 
-    async def put(self, source: Source) -> list[Stored]:
-        """Stores what a source holds. Raises `RequestInvalid` with every finding, `Conflict` for a taken version."""
-        return [await self._put(wire, parsed.manifest) for parsed, wire in sound_manifests(source)]
+    async def put(self, source: Source, *, replace: bool = False) -> list[Stored]:
+        """Stores what a source holds; with `replace` in the place of versions that are stored already.
 
-    async def _put(self, wire: Mapping[str, Any], manifest: Manifest | None) -> Stored:
+        Raises `RequestInvalid` with every finding, `Conflict` for a taken version.
+        """
+        return [await self._put(wire, parsed.manifest, replace) for parsed, wire in sound_manifests(source)]
+
+    async def _put(self, wire: Mapping[str, Any], manifest: Manifest | None, replace: bool) -> Stored:
         assert manifest is not None
         routes = tuple((route.address, route.path, route.host) for route in listeners(manifest))
         before = await self._stored(manifest.name, manifest.version)
         if before is not None and same_application(before, wire):
             return Stored(manifest.name, str(before["metadata"]["annotations"]["version"]), False, routes)
-        if before is not None and manifest.version is not None:
+        taken = before is not None and manifest.version is not None
+        if taken and not replace:
             raise Conflict(
                 f"Version {manifest.version} of `{manifest.name}` is stored already, with another content.",
-                remedy="Change the `version` annotation, or leave it out: then every change gets a version of its own.",
+                remedy="Change the `version` annotation, leave it out (then every change gets a version of its own), "
+                "or replace it: --replace.",
             )
-        result = await self._asked(lambda deadline: self.client.put(json.dumps(wire), deadline=deadline))
+        result = await self._replace(wire, manifest.name, manifest.version) if taken else await self._store(wire)
         return Stored(manifest.name, result.current_version, True, routes)
+
+    async def _store(self, wire: Mapping[str, Any]) -> PutResult:
+        return await self._asked(lambda deadline: self.client.put(json.dumps(wire), deadline=deadline))
+
+    async def _replace(self, wire: Mapping[str, Any], name: str, version: str | None) -> PutResult:
+        """In one step, so that nothing stops meanwhile; v1's scheduler has to forget the version first."""
+        payload = json.dumps(wire)
+        try:
+            return await self._asked(lambda deadline: self.client.put(payload, deadline=deadline, replace=True))
+        except TrellisError as error:
+            if "already exists" not in error.message:
+                raise
+        await self.delete(name, version)
+        return await self._store(wire)
 
     async def _stored(self, name: str, version: str | None) -> dict[str, Any] | None:
         """The manifest of this version (None: the newest) if there is one."""
@@ -105,8 +129,17 @@ class Applications:
             raise _unknown(name)
         return report
 
-    async def until_deployed(self, name: str, version: str, say: Say, timeout: float) -> tuple[Verdict, StatusReport]:
-        """Waits until it is deployed, or has failed for good, saying each new reason.
+    async def host_names(self, hosts: Iterable[str]) -> dict[str, str]:
+        """Friendly names by id; of those that answer. Asks only about hosts that it has not met."""
+        if not self._names.keys() >= set(hosts):
+            self._names |= dict.fromkeys(hosts, "")
+            self._names |= {info.id: info.friendly_name for info in await self.lattice.hosts()}
+        return self._names
+
+    async def until_deployed(
+        self, name: str, version: str, say: Say, timeout: float, seen: Seen | None = None
+    ) -> tuple[Verdict, StatusReport]:
+        """Waits until it is deployed, or has failed for good, saying each new reason; `seen` gets each status.
 
         Raises `DeadlineExceeded` with what is missing.
         """
@@ -119,6 +152,8 @@ class Applications:
             async with asyncio.timeout(timeout):
                 while True:
                     report = await self._asked(lambda deadline: self.client.status(name, deadline=deadline))
+                    if seen is not None:
+                        await seen(report)
                     now_is = verdict(report, version)
                     if now_is is Verdict.GOING:
                         for line in told.lines(report, loop.time()):
@@ -149,6 +184,13 @@ class Applications:
         if found is None:
             raise _unknown(name) if version is None else _no_version(name, version)
         return found
+
+    async def history(self, name: str) -> HistoryReport:
+        """Its versions and deployments. Raises `NotFound` for an application that is not stored."""
+        try:
+            return await self._asked(lambda deadline: self.client.history(name, deadline=deadline))
+        except NotFound:
+            raise _unknown(name) from None
 
     async def delete(self, name: str, version: str | None) -> bool:
         """Removes a version (None: all); False if there was nothing."""
@@ -192,6 +234,14 @@ class Applications:
                 if error.fields.get("reason") != "no-scheduler" or loop.time() > patience:
                     raise
             await asyncio.sleep(0.1)
+
+
+def _who() -> str:
+    """Who runs this command, for the history."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):  # a user id without a name
+        return f"{os.getuid()}@{socket.gethostname()}"
 
 
 def _no_version(name: str, version: str) -> NotFound:

@@ -74,7 +74,7 @@ def build() -> typer.Typer:
     get_group = group("Show what there is: hosts, components, providers, links, apps, config, events.", WatchGroup)
     get.register(get_group)
     root.add_typer(get_group, name="get", rich_help_panel="Look")
-    app_group = group("Applications: check, store, deploy, and what became of them.")
+    app_group = group("Applications: check, look ahead, deploy, ask why, go back.", WatchGroup)
     application.register(app_group)
     root.add_typer(app_group, name="app", rich_help_panel="Applications")
     root.add_typer(app_group, name="apps", hidden=True)

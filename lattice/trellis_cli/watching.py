@@ -8,25 +8,28 @@ that does not answer for a while is said once and asked again.
 from __future__ import annotations
 
 import asyncio
-import os
+import re
+import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from trellis_cli.output import Format, Listing, parse_duration, render
+from trellis_cli.output import Document, Format, Listing, Report, parse_duration, render
+from trellis_cli.output.style import width
 from trellis_lattice.errors import RequestInvalid, TrellisError
 
 if TYPE_CHECKING:
     from trellis_cli.command import Cli
 
-__all__ = ["Watch", "WatchGroup", "changes", "interval", "watch", "with_interval"]
+__all__ = ["Screen", "Watch", "WatchGroup", "changes", "interval", "watch", "with_interval"]
 
 DEFAULT = "2s"
 _MILLISECONDS_FROM = 100
 """v1 counts a bare number in milliseconds; nobody means 100 seconds or more."""
 _SHORTEST = 0.1
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _VOLATILE = frozenset({"uptime_seconds", "uptime_human", "local_calls", "lattice_calls", "calls"})
 """What changes all the time, and is no news by itself."""
 
@@ -83,45 +86,47 @@ def _lasting(item: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in item.items() if key not in _VOLATILE}
 
 
-async def watch(cli: Cli, every: str, question: Callable[[], Awaitable[Listing]]) -> None:
-    """Asks every so often, until Ctrl-C. Raises what the first question raises."""
+async def watch(
+    cli: Cli, every: str, question: Callable[[], Awaitable[Document]], *, over: Callable[[], bool] = lambda: False
+) -> None:
+    """Asks every so often, until Ctrl-C or, after an answer, `over`. Raises what the first question raises."""
     seconds = interval(every)
-    if cli.terminal.format in (Format.JSON, Format.YAML):
-        raise RequestInvalid(
-            f"-o {cli.terminal.format} is one document; --watch has no end.", remedy="Use -o jsonl with --watch."
-        )
-    screen = _Screen(cli)
+    screen = Screen(cli)
     screen.show(await question())
-    while True:
+    while not over():
         await asyncio.sleep(seconds)
         try:
-            listing = await question()
+            document = await question()
         except TrellisError as error:
             screen.trouble(error)
         else:
-            screen.show(listing)
+            screen.show(document)
 
 
-class _Screen:
-    """What is seen of a watched listing."""
+class Screen:
+    """What is seen of a watched answer. Raises `RequestInvalid` for a format that holds one answer only."""
 
     def __init__(self, cli: Cli) -> None:
+        if cli.terminal.format in (Format.JSON, Format.YAML):
+            raise RequestInvalid(
+                f"-o {cli.terminal.format} is one document; --watch has no end.", remedy="Use -o jsonl with --watch."
+            )
         self._terminal = cli.terminal
         self._shown = ""
         self._items: dict[str, Mapping[str, Any]] = {}
         self._trouble = ""
 
-    def show(self, listing: Listing) -> None:
+    def show(self, document: Document) -> None:
         self._trouble = ""
         if self._terminal.format is Format.JSONL:
-            items = dict(zip(_keys(listing), listing.items, strict=True))
+            items = _items(document)
             for change in changes(self._items, items):
                 self._terminal.write(_line(change))
             self._items = items
             return
-        text = render(listing, self._terminal.format, self._terminal.out_style)
-        if not text and self._terminal.format.for_people:
-            text = f"{listing.empty}\n"
+        text = render(document, self._terminal.format, self._terminal.out_style)
+        if not text and isinstance(document, Listing) and self._terminal.format.for_people:
+            text = f"{document.empty}\n"
         self._draw(text)
 
     def trouble(self, error: TrellisError) -> None:
@@ -132,13 +137,27 @@ class _Screen:
 
     def _draw(self, text: str) -> None:
         if self._terminal.answers_people:
-            lines = self._shown.count("\n")
-            fits = lines < os.get_terminal_size().lines if lines else False
+            columns, height = shutil.get_terminal_size()
+            lines = _height(self._shown, columns)
+            fits = lines < height if lines else False
             back = f"\x1b[{lines}F\x1b[J" if fits else "\x1b[H\x1b[2J" if lines else ""
             self._terminal.write(back + text)
         elif text != self._shown:
             self._terminal.write(("\n" if self._shown else "") + text)
         self._shown = text
+
+
+def _height(text: str, columns: int) -> int:
+    """The lines that a text takes on a terminal, which breaks those that are too long."""
+    widths = [width(_COLOUR.sub("", line)) for line in text.splitlines()]
+    return sum(max(1, -(-wide // max(1, columns))) for wide in widths)
+
+
+def _items(document: Document) -> dict[str, Mapping[str, Any]]:
+    """What an answer speaks of, by what tells it apart; a report speaks of one thing."""
+    if isinstance(document, Report):
+        return {"": document.data}
+    return dict(zip(_keys(document), document.items, strict=True))
 
 
 def _keys(listing: Listing) -> list[str]:

@@ -28,7 +28,7 @@ from trellis_wadm.ledger import KEY, Ledger
 from trellis_wadm.planner.world import Host, Observed
 from trellis_wadm.store import BUCKET, ManifestStore
 
-__all__ = ["Sight", "observe"]
+__all__ = ["Sight", "observe", "stored_applications"]
 
 _log = logging.getLogger("trellis.wadm")
 _COMPONENT = "COMPONENT_"
@@ -72,7 +72,7 @@ async def observe(client: LatticeClient, *, deadline: float, listen: float = 0.0
         async with asyncio.TaskGroup() as tasks:
             links = tasks.create_task(_links(client, deadline), name="read links")
             configs = tasks.create_task(_configs(client, deadline), name="read configs")
-            applications = tasks.create_task(_applications(client, deadline), name="read applications")
+            applications = tasks.create_task(stored_applications(client, deadline=deadline), name="read applications")
             ledger = tasks.create_task(_ledger(client, deadline), name="read ledger")
             hosts = tasks.create_task(_hosts(client, ledger, deadline), name="read hosts")
         ours = {id for id, found in hosts.result().items() if isinstance(found, HostInventory) and _is_ours(found)}
@@ -165,7 +165,8 @@ async def _configs(client: LatticeClient, deadline: float) -> dict[str, Mapping[
     return found
 
 
-async def _applications(client: LatticeClient, deadline: float) -> dict[str, StoredApplication]:
+async def stored_applications(client: LatticeClient, *, deadline: float) -> dict[str, StoredApplication]:
+    """Every stored application by name, read without a scheduler; none if nobody has stored one."""
     try:
         bucket = await open_bucket(client.connection, BUCKET, deadline=deadline, create=False)
     except NotFound:

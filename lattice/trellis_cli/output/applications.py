@@ -10,6 +10,7 @@ from trellis_cli.output.document import Column, Listing
 from trellis_cli.output.lattice import short_id
 from trellis_cli.output.style import PLAIN, Style, clean
 from trellis_cli.output.table import align
+from trellis_cli.output.unmet import Unmet, unmet_text
 from trellis_lattice.ids import short
 from trellis_wadm.api.messages import ApplicationSummary, ConditionReport, ScalerReport, StatusReport
 
@@ -53,16 +54,21 @@ def _state(app: ApplicationSummary) -> str:
     return str(app.detailed_status.type) if app.deployed_version else "undeployed"
 
 
-def status_data(name: str, report: StatusReport) -> dict[str, Any]:
-    """What `-o json` says of one application's status."""
-    return {"name": name, "version": report.version or None, "status": report.model_dump(mode="json")}
+def status_data(name: str, report: StatusReport, unmet: Sequence[Unmet] = ()) -> dict[str, Any]:
+    """What `-o json` says of one application's status; `unmet` is everything that does not hold, in one list."""
+    return {
+        "name": name,
+        "version": report.version or None,
+        "status": report.model_dump(mode="json"),
+        "unmet": [one.to_data() for one in unmet],
+    }
 
 
-def status_text(name: str, report: StatusReport, style: Style = PLAIN) -> str:
+def status_text(name: str, report: StatusReport, unmet: Sequence[Unmet] = (), style: Style = PLAIN) -> str:
     """The state, a table of its parts, and everything that does not hold yet."""
     version = f" (version {clean(report.version)})" if report.version else ""
     lines = [f"{style.bold(clean(name))}{version}: {style.state(str(report.type))}"]
-    if report.message and not report.conditions:
+    if report.message and not unmet:
         lines.append(clean(report.message))
     text = "".join(f"{line}\n" for line in lines)
     if report.scalers:
@@ -72,9 +78,8 @@ def status_text(name: str, report: StatusReport, style: Style = PLAIN) -> str:
             return style.bold(cell) if row == 0 else style.state(cell) if column == 2 else cell
 
         text += "\n" + align(rows, paint=paint)
-    conditions = unmet(report)
-    if conditions:
-        text += "\nNot met:\n" + "".join(f"  {line}\n" for line in conditions)
+    if unmet:
+        text += f"\n{style.bold('Not met:')}\n{unmet_text(unmet, style)}"
     return text
 
 
