@@ -12,6 +12,7 @@ import asyncio
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,7 +58,11 @@ def main(words: Sequence[str]) -> int:
     rounds = arguments.rounds or (2 if arguments.short else 10)
     results: list[Result] = []
     for name in names:
-        results += asyncio.run(_run(name, not arguments.loopback, rounds, arguments.rate))
+        try:
+            results += asyncio.run(_run(name, not arguments.loopback, rounds, arguments.rate))
+        except (Exception, asyncio.CancelledError):
+            traceback.print_exc()
+            results.append(Result(f"{name}: did not come to its end", 1, "", "≤ 0", False))
     print(table(results))
     if not arguments.scenario and not arguments.short:
         write(results)

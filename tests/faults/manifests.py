@@ -21,7 +21,7 @@ def hello(
     instances: int = 200,
     image: str = IMAGE,
 ) -> dict[str, Any]:
-    """A greeting over HTTP: its listener on hosts with the labels `edge`, its component on one or all with role=worker."""
+    """A greeting over HTTP: listened for on hosts with the labels `edge`, answered on one or all with role=worker."""
     role = {"role": "worker"}
     if everywhere:
         spread = {"type": "daemonscaler", "properties": {"instances": instances, "spread": [_rule("worker", role)]}}

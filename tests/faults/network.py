@@ -124,8 +124,10 @@ class Network:
     async def __aexit__(self, *_: object) -> None:
         if self.real:
             for machine in self.machines.values():
-                with suppress(RuntimeError):
-                    await run("ip", "netns", "del", machine.namespace)
+                # The cable first: a namespace that is deleted takes its end away at a time of its own.
+                for command in (("ip", "link", "del", f"v{machine.name}"), ("ip", "netns", "del", machine.namespace)):
+                    with suppress(RuntimeError):
+                        await run(*command)
             await run("ip", "link", "del", "br0")
             await run("umount", _run_netns())
 

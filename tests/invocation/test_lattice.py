@@ -312,6 +312,62 @@ async def test_a_call_whose_host_dies_fails_as_maybe_executed(net: Lattice) -> N
     await gate.cancelled.wait()
 
 
+async def test_a_call_that_a_dead_host_may_hold_does_not_wait_long(
+    net: Lattice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trellis_lattice.invocation.client.ACCEPTED_IN_DOUBT", 0.01)
+    monkeypatch.setattr("trellis_lattice.invocation.pending.ACCEPTED_IN_DOUBT", 0.01)
+    frozen = await net.connect()
+    taken = asyncio.Event()
+    await frozen.subscribe(subjects.rpc(net.name, "target"), lambda message: taken.set())
+    await frozen.flush(deadline=soon())
+    rig = Rig(await net.invoker(retry=QUICK), Scripted({"echo": (ECHO, echo)}))
+    before = asyncio.create_task(rig.call("echo", "x"))
+    await taken.wait()
+    rig.invoker.host_gone("NHOST")  # type: ignore[attr-defined]
+    for calling in (before, rig.call("echo", "y")):
+        with pytest.raises(Unavailable) as caught:
+            await calling
+        assert caught.value.maybe_executed
+
+
+async def test_a_call_that_another_host_executes_outlives_a_death(
+    net: Lattice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trellis_lattice.invocation.pending.ACCEPTED_IN_DOUBT", 0.01)
+    gate = Gate()
+    rig, _ = await net.rig({"work": (NOTHING, gate)})
+    calling = asyncio.create_task(rig.call("work"))
+    await until(lambda: any(pending.host for pending in rig.invoker._pending))  # type: ignore[attr-defined]
+    rig.invoker.host_gone("NOTHER")  # type: ignore[attr-defined]
+    gate.open.set()
+    await calling
+
+
+async def test_calls_of_a_target_whose_host_died_are_answered_by_the_next(net: Lattice) -> None:
+    hints: list[None] = []
+    rig, server = await net.rig({"echo": (ECHO, echo)}, retry=RetryPolicy(attempts=1, first=0.001, patience=60.0))
+    rig.invoker.on_nobody = lambda: hints.append(None)  # type: ignore[attr-defined]
+    assert await rig.call("echo", "before") == "before"
+    await server.connection.aclose()
+    calling = [asyncio.create_task(rig.call("echo", str(n))) for n in range(20)]
+    await until(lambda: len(hints) >= 20)
+    assert not any(each.done() for each in calling)
+    await net.serve(await net.host("NNEXT"), rig.service)
+    assert await asyncio.gather(*calling) == [str(n) for n in range(20)]
+
+
+async def test_a_target_that_does_not_come_back_is_not_waited_for_again(net: Lattice) -> None:
+    rig, server = await net.rig({"echo": (ECHO, echo)}, retry=RetryPolicy(attempts=1, first=0.001, patience=0.02))
+    assert await rig.call("echo", "before") == "before"
+    await server.connection.aclose()
+    for known in (True, False):
+        assert ("target" in rig.invoker._known) is known  # type: ignore[attr-defined]
+        with pytest.raises(Unavailable) as caught:
+            await rig.call("echo", "after")
+        assert not caught.value.maybe_executed
+
+
 async def test_a_stream_whose_host_dies_fails(net: Lattice) -> None:
     async def handle(call: Call) -> HttpResponse:
         pipe = Pipe()

@@ -264,6 +264,27 @@ def test_attempts_and_deadline_bound_it():
     assert _delay(error, remaining=-1.0, idempotent=True) is None
 
 
+ABSENT = Unavailable("nobody", reason="no-answerer")
+
+
+def test_calls_of_a_target_that_moves_wait_for_it_but_not_for_ever():
+    policy = RetryPolicy(attempts=2, first=0.1, factor=2.0, ceiling=0.15, patience=3.0)
+    assert _delay(ABSENT, attempt=2, policy=policy) is None
+    assert _delay(ABSENT, attempt=9, known=True, waited=2.9, policy=policy) == pytest.approx(0.15)
+    assert _delay(ABSENT, attempt=9, known=True, waited=3.0, policy=policy) is None
+    assert _delay(ABSENT, attempt=9, known=True, waited=1.0, remaining=0.1, policy=policy) is None
+    assert _delay(ABSENT, attempt=1, known=True, waited=1.0, on_instance=True, policy=policy) is None
+    assert _delay(Unavailable("leaving"), attempt=9, known=True, policy=policy) is None
+    assert _delay(Unavailable("lost", maybe_executed=True), known=True, policy=policy) is None
+
+
+@given(attempt=st.integers(1, 10_000), crowd=st.integers(0, 100_000), jitter=st.floats(0, 1, exclude_max=True))
+def test_many_that_wait_ask_no_more_often_than_few(attempt, crowd, jitter):
+    delay = _delay(ABSENT, attempt=attempt, known=True, waited=1.0, crowd=crowd, jitter=jitter, policy=RetryPolicy())
+    assert delay is not None
+    assert min(1.0, crowd * 0.001) / 2 <= delay <= 1.0
+
+
 def test_a_resource_whose_owner_is_gone_is_not_asked_again():
     assert _delay(Unavailable("nobody"), on_instance=True, idempotent=True) is None
     assert _delay(Overloaded("full"), on_instance=True) is not None

@@ -10,7 +10,7 @@ from tests.faults.fleet import HostProcess
 from tests.faults.load import outcomes, steady
 from tests.faults.manifests import hello
 from tests.faults.proxy import Proxy
-from tests.faults.scenarios.setting import Bench, everywhere, moment, one_of_two, stopped_failing
+from tests.faults.scenarios.setting import Bench, everywhere, moment, one_of_two, restart_cleanly, stopped_failing
 
 __all__ = ["cut_off", "half_open", "loss", "one_way", "partition", "throttle"]
 
@@ -56,13 +56,13 @@ async def cut_off(bench: Bench) -> list[Result]:
     island = await fleet.start_host("island", role="worker", also="edge")
     await fleet.deploy("greet", hello(port, edge={"name": "island"}))
     await fleet.start_host("w2", role="worker")
-    await fleet.start_host("w3", role="other")
     refused = 0
     returns: list[float] = []
     for number in range(bench.rounds):
         await fleet.until_runs("hello", 1)
         while "island" not in await fleet.runs("hello"):
-            await fleet.restart_cleanly_all_but("island")
+            await restart_cleanly(fleet, fleet.hosts["w2"])
+            await fleet.until_runs("hello", 1)
         load = await fleet.spawn_load(island.machine, port, bench.rate, _SPELL)
         await asyncio.sleep(1.0)
         await island.machine.cut()
