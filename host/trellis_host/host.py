@@ -33,6 +33,7 @@ from trellis_host.runtime.shared_state import SharedState
 from trellis_host.runtime.workloads import Workloads
 from trellis_host.settings import HostSettings, default_labels
 from trellis_host.state import Answer, HostState, Outcome
+from trellis_host.telling import Telling, enter
 from trellis_host.wasi import HttpClient
 from trellis_lattice.bus.beats import BeatPublisher, HostStatus, MembershipWatcher
 from trellis_lattice.bus.connection import Connection
@@ -143,6 +144,7 @@ class Host:
     async def run(self) -> None:
         """Joins, works until asked to stop, and leaves. Raises a `TrellisError` if it cannot join."""
         settings = self.settings
+        enter(self.state.host_id)
         async with AsyncExitStack() as life:
             connection = await Connection.connect(settings.nats, timeout=settings.connect_timeout)
             life.push_async_callback(connection.aclose)
@@ -165,12 +167,16 @@ class Host:
         life.push_async_callback(self._flush, connection)
         life.push_async_callback(self._answers.aclose)
         self._connection = connection
-        self._events = EventPublisher(connection, settings.lattice, host_id)
+        telling = self._telling = Telling(connection, settings.lattice, host_id)
+        life.push_async_callback(telling.aclose)
+        await telling.start()
+        self._events = EventPublisher(connection, settings.lattice, host_id, sent=telling.event_sent)
         self._http_client = HttpClient()
         life.push_async_callback(self._http_client.aclose)
         self._server = await LatticeServer.start(
             connection, settings.lattice, host_id, tracing=tracing, released=self._release
         )
+        self._server.calls = telling.calls
         life.push_async_callback(self._server.aclose)
         self._invoker = LatticeInvoker(connection, settings.lattice, tracing=tracing, host=host_id)
         life.push_async_callback(self._invoker.aclose)
@@ -209,7 +215,7 @@ class Host:
     def _make_workloads(
         self, connection: Connection, tracing: Tracing, engine: EngineLike, tasks: Background
     ) -> Workloads:
-        router = self._router = Router(self._invoker, tracing)
+        router = self._router = Router(self._invoker, tracing, self._telling.calls)
         launcher = Launcher(
             engine,
             self._shared,

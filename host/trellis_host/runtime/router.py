@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
+from trellis_lattice.follow.calls import CallWatch
 from trellis_lattice.invocation.api import Call, Service
 from trellis_lattice.tracing import SpanKind, Tracing
 from trellis_lattice.wit.types import InterfaceType
@@ -42,8 +43,9 @@ class RemoteInvoker(Protocol):
 class Router:
     """The `Invoker` of everything on this host."""
 
-    def __init__(self, remote: RemoteInvoker, tracing: Tracing) -> None:
+    def __init__(self, remote: RemoteInvoker, tracing: Tracing, calls: CallWatch | None = None) -> None:
         self._remote = remote
+        self._calls = calls
         self._tracing = tracing
         self._services: dict[str, LocalService] = {}
         self.routes: Counter[tuple[str, str, str]] = Counter()
@@ -74,8 +76,12 @@ class Router:
         service = self._services.get(call.target)
         if service is None or call.instance is not None or not service.has_capacity:
             self.routes[call.source, call.target, "lattice"] += 1
+            if self._calls is not None and (watched := self._calls.watched(call, "lattice")) is not None:
+                return self._calls.unanswered(watched, self._remote.begin(call))
             return self._remote.begin(call)
         self.routes[call.source, call.target, "local"] += 1
+        if self._calls is not None and (watched := self._calls.watched(call, "local")) is not None:
+            return self._calls.serve(watched, self._serve(service, call))
         if self._tracing.unrecorded():
             return service.serve(call)
         return self._serve(service, call)

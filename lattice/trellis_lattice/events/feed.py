@@ -25,7 +25,7 @@ _MAX_HELD = 4096
 
 
 class EventPublisher:
-    """Publishes what happens to one host."""
+    """Publishes what happens to one host. `sent` is told each event as it went out."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class EventPublisher:
         prefix: str = subjects.EVENT_PREFIX,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        sent: Callable[[bytes], None] = lambda payload: None,
     ) -> None:
         self._connection = connection
         self._lattice = lattice
@@ -43,6 +44,7 @@ class EventPublisher:
         self._prefix = prefix
         self._clock = clock
         self._new_id = new_id
+        self._sent = sent
 
     async def publish(self, event: Event) -> bool:
         """False, and a warning in the log, if it could not be sent: an event is news, not state."""
@@ -52,6 +54,7 @@ class EventPublisher:
         except TrellisError as error:
             _log.warning("The event %s was not published: %s", event.kind, error)
             return False
+        self._sent(payload)
         return True
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from trellis_lattice.bus.connection import Connection, Message, Subscription
 from trellis_lattice.errors import TrellisError, Unavailable
+from trellis_lattice.follow.calls import CallWatch
 from trellis_lattice.invocation import subjects
 from trellis_lattice.invocation.api import Service
 from trellis_lattice.invocation.headers import REPLY_ERROR, is_drop
@@ -48,6 +49,8 @@ class LatticeServer:
         self.tracing = tracing or Tracing()
         self.hub = StreamHub(connection, host)
         self.resources = ResourceTable(secrets.token_hex(8), released)
+        self.calls: CallWatch | None = None
+        """Told of each call while somebody spies."""
         self._servings: dict[str, Serving] = {}
         self._instances: Subscription | None = None
         self._expiry: asyncio.TimerHandle | None = None

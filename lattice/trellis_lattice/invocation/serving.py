@@ -213,6 +213,9 @@ class Serving:
         Only for traces that are not recorded: a span would have to pass from here to the task.
         """
         begin = self._begin
+        watch = self._server.calls
+        if watch is not None and watch.active:
+            return False
         parent = parse_traceparent(head.traceparent, head.tracestate)
         if begin is None or parent is None or parent.trace_flags & 1 or head.address.in_parts:
             return False
@@ -312,11 +315,20 @@ class Serving:
             payload = await self._in_parts(message, running.deadline) if in_parts else message.data
             call.args = codec.decode_args(payload, crossing, where)
             running.started = True
+            watch = server.calls
+            watched = None if watch is None else watch.watched(call, "lattice", len(payload))
             try:
-                return codec.encode_result(await self._service.serve(call), crossing, where)
-            except Exception as error:
-                log_failure(call, error)
+                value = await self._service.serve(call)
+                answer = codec.encode_result(value, crossing, where)
+            except BaseException as error:
+                if watched is not None:
+                    watched.failed(error)
+                if isinstance(error, Exception):
+                    log_failure(call, error)
                 raise
+            if watched is not None:
+                watched.done(value, len(answer))
+            return answer
 
     async def _rest(self, rest: Begun, call: Call, codec: CallCodec, where: str) -> bytes:
         """The encoded result of a call that was begun; its context is that of this task."""
