@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trellis_lattice import subjects
 from trellis_lattice.bus.beats import BeatPublisher, HostStatus, MembershipWatcher
-from trellis_lattice.bus.connection import Connection, ConnectionSettings
+from trellis_lattice.bus.connection import Connection, ConnectionSettings, Message
 from trellis_lattice.bus.embedded import EmbeddedNats, NatsServerSettings
-from trellis_lattice.bus.membership import Beat, Change, ChangeKind, Membership, Timing
+from trellis_lattice.bus.membership import Beat, Change, ChangeKind, Membership, Probe, Timing
 from trellis_lattice.ids import HostKey
 
 K = ChangeKind
@@ -180,6 +181,140 @@ def test_a_host_that_beats_often_enough_is_never_gone(pauses: list[tuple[float, 
     assert K.GONE not in kinds(said)
 
 
+# Questions
+
+
+def suspect(clock: Clock) -> Probe:
+    """Makes the host of this clock suspect, and gives the question to it."""
+    clock.beat()
+    assert clock.run(1.5) == [K.SUSPECT]
+    (probe,) = clock.members.suspects(clock.now)
+    assert (probe.host, probe.boot, probe.asked) == ("N", 1, clock.now)
+    return probe
+
+
+def test_a_suspect_is_asked_once_and_its_word_settles_it() -> None:
+    clock = Clock()
+    probe = suspect(clock)
+    assert clock.members.suspects(clock.now) == []
+    assert clock.beat() == [K.RECOVERED]
+    assert clock.members.absent(probe, clock.now) == []
+    assert clock.members.unanswered(probe, clock.now) == []
+    assert clock.run(1.5) == [K.SUSPECT]
+    assert len(clock.members.suspects(clock.now)) == 1
+
+
+def test_only_those_who_want_to_know_ask() -> None:
+    clock = Clock()
+    clock.beat()
+    clock.run(1.5)
+    assert clock.members.suspects(clock.now, lambda host: False) == []
+    assert len(clock.members.suspects(clock.now, lambda host: host == "N")) == 1
+
+
+def test_who_has_nobody_listening_is_gone_at_once() -> None:
+    clock = Clock()
+    probe = suspect(clock)
+    assert kinds(clock.members.absent(probe, clock.now)) == [K.GONE]
+    assert clock.members.absent(probe, clock.now) == []
+    assert clock.run(5) == []
+    assert clock.beat() == [K.JOINED]
+
+
+def test_who_does_not_answer_is_gone_within_two_seconds_of_its_last_beat() -> None:
+    clock = Clock()
+    heard = clock.now
+    probe = suspect(clock)
+    assert probe.until == heard + 2.0
+    assert kinds(clock.members.unanswered(probe, probe.until)) == [K.GONE]
+
+
+def test_an_answer_of_the_next_process_is_news_and_the_question_is_void() -> None:
+    clock = Clock()
+    probe = suspect(clock)
+    assert clock.beat(boot=2) == [K.RESTARTED]
+    assert clock.members.absent(probe, clock.now) == []
+
+
+def test_a_process_whose_clock_went_back_is_met_when_the_old_one_is_gone() -> None:
+    clock = Clock()
+    clock.beat(boot=600_000)
+    for _ in range(3):
+        assert clock.run(0.5) in ([], [K.SUSPECT])
+        assert clock.beat(boot=1) == []
+    assert clock.run(1.0) == [K.GONE]
+    assert clock.beat(boot=1) == [K.JOINED]
+
+
+def test_nobody_is_condemned_while_we_cannot_hear() -> None:
+    clock = Clock()
+    probe = suspect(clock)
+    clock.members.deaf(clock.now)
+    assert clock.members.suspects(clock.now) == []
+    assert clock.members.doubt(clock.now) == []
+    assert clock.members.absent(probe, clock.now) == []
+    assert clock.members.unanswered(probe, clock.now) == []
+    clock.members.hearing(clock.now)
+    assert kinds(clock.members.absent(probe, clock.now)) == [K.GONE]
+
+
+def test_a_hint_asks_those_that_are_quiet_and_no_more_than_some() -> None:
+    members = Membership(Timing())
+    for n in range(20):
+        members.hear(Beat(f"N{n}", 1, 1), n * 0.1)
+    probes = members.doubt(2.0)
+    assert [probe.host for probe in probes] == [f"N{n}" for n in range(8)]
+    assert members.doubt(2.1) == []
+    assert [probe.host for probe in members.doubt(2.25)] == [f"N{n}" for n in range(8, 16)]
+
+
+def test_a_hint_condemns_nobody_who_is_only_slow_to_answer() -> None:
+    members = Membership(Timing())
+    members.hear(Beat("N", 1, 1), 0.0)
+    (probe,) = members.doubt(0.5)
+    assert members.unanswered(probe, probe.until) == []
+    assert kinds(members.absent(probe, probe.until)) == [K.GONE]
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 1.9), st.floats(0.0, 0.2), st.booleans()), min_size=1, max_size=30))
+def test_a_host_that_answers_is_never_gone_whatever_beats_are_lost(spells: list[tuple[float, float, bool]]) -> None:
+    """Beats are lost; questions are not, and are answered in time."""
+    members, now, ticked, sequence = Membership(Timing()), 0.0, 0.0, 1
+    said = members.hear(Beat("N", 1, 1), now)
+    for pause, answer_after, lost in spells:
+        now += pause
+        while ticked + 0.25 <= now:
+            ticked += 0.25
+            said += members.tick(ticked)
+            for probe in members.suspects(ticked) + members.doubt(ticked):
+                sequence += 1
+                said += members.hear(Beat("N", 1, sequence), ticked + answer_after)
+                said += members.absent(probe, ticked + answer_after)
+                said += members.unanswered(probe, probe.until)
+        if not lost:
+            sequence += 1
+            said += members.hear(Beat("N", 1, sequence), now)
+    assert K.GONE not in kinds(said)
+    assert kinds(said).count(K.JOINED) == 1
+
+
+@given(st.floats(0.0, 1.0), st.sampled_from(["killed", "frozen"]))
+def test_a_dead_host_is_gone_in_time_wherever_the_ticks_fall(phase: float, how: str) -> None:
+    members, now = Membership(Timing()), phase
+    members.hear(Beat("N", 1, 1), phase)
+    asked: list[Probe] = []
+    while "N" in members.members:
+        now += 0.25
+        members.tick(now)
+        asked += members.suspects(now)
+        for probe in asked:
+            if how == "killed":
+                members.absent(probe, now)
+            elif now >= probe.until:
+                members.unanswered(probe, now)
+    assert now - phase <= (1.5 if how == "killed" else 2.25)
+
+
 class Log:
     """Collects changes and waits for one."""
 
@@ -241,6 +376,63 @@ async def test_a_host_that_stops_beating_is_gone(connection: Connection, lattice
     await log.until(K.SUSPECT)
     await log.until(K.GONE)
     await watcher.aclose()
+
+
+async def test_a_quiet_host_is_asked_and_says_that_it_lives(connection: Connection, lattice: str) -> None:
+    log = Log()
+    publisher = BeatPublisher(connection, lattice, "NA", 7, HostStatus, interval=60.0)
+    timing = Timing(suspect_after=0.1, answer_after=20, gone_after=30, tick=0.02)
+    watcher = MembershipWatcher(connection, lattice, log, timing=timing)
+    await watcher.start()
+    publisher.start()
+    await log.until(K.JOINED)
+    await log.until(K.SUSPECT)
+    assert (await log.until(K.RECOVERED)).beat.sequence > 1
+    await publisher.aclose()
+    await log.until(K.LEFT)
+    await watcher.aclose()
+
+
+async def test_a_host_whose_connection_ended_is_gone_without_waiting(
+    connection: Connection, lattice: str, nats_server: str
+) -> None:
+    theirs = await Connection.connect(ConnectionSettings(urls=(nats_server,)), timeout=5)
+    log = Log()
+    timing = Timing(suspect_after=1000, gone_after=2000, tick=0.02, doubt_after=0.0)
+    watcher = MembershipWatcher(connection, lattice, log, timing=timing)
+    await watcher.start()
+    publisher = BeatPublisher(theirs, lattice, "NA", 7, HostStatus, interval=60.0)
+    publisher.start()
+    await log.until(K.JOINED)
+    await theirs.aclose()
+    watcher.doubt()
+    await log.until(K.GONE)
+    await watcher.aclose()
+    await publisher.aclose()
+
+
+async def test_a_host_that_was_away_says_so_at_once(tmp_path: Path) -> None:
+    server = await EmbeddedNats.start(NatsServerSettings(tmp_path))
+    settings = NatsServerSettings(tmp_path, port=int(server.url.rpartition(":")[2]))
+    connection = await Connection.connect(ConnectionSettings(urls=(server.url,)), timeout=5)
+    heard: asyncio.Queue[Beat] = asyncio.Queue()
+
+    def hear(message: Message) -> None:
+        beat = Beat.decode(message.data)
+        assert beat is not None
+        heard.put_nowait(beat)
+
+    await connection.subscribe(subjects.beat("default", "NA"), hear)
+    publisher = BeatPublisher(connection, "default", "NA", 1, HostStatus, interval=3600.0)
+    publisher.start()
+    async with asyncio.timeout(20):
+        first = await heard.get()
+        await server.stop()
+        server = await EmbeddedNats.start(settings)
+        assert (await heard.get()).sequence > first.sequence
+    await publisher.aclose()
+    await connection.aclose()
+    await server.stop()
 
 
 async def test_nats_that_goes_away_kills_nobody(tmp_path: Path) -> None:
