@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from trellis_host.control import register_all
 from trellis_host.engine import Engine, EngineSettings
 from trellis_host.memory import MemoryGauge
-from trellis_host.reports import link_reports
+from trellis_host.reports import describe, problems_of
 from trellis_host.runtime.background import Background
 from trellis_host.runtime.engines import EngineLike
 from trellis_host.runtime.health import watch_health
@@ -38,14 +38,7 @@ from trellis_host.wasi import HttpClient
 from trellis_lattice.bus.beats import BeatPublisher, HostStatus, MembershipWatcher
 from trellis_lattice.bus.connection import Connection
 from trellis_lattice.bus.membership import Change, ChangeKind
-from trellis_lattice.control.host import (
-    CallCount,
-    ComponentDescription,
-    HostInfo,
-    HostInventory,
-    ProviderDescription,
-    uptime_human,
-)
+from trellis_lattice.control.host import HostInfo, HostInventory, uptime_human
 from trellis_lattice.control.server import ControlServer
 from trellis_lattice.errors import TrellisError
 from trellis_lattice.events import Event, HostHeartbeat, HostStarted, HostStopped
@@ -332,10 +325,7 @@ class Host:
 
     def _release(self, value: Any) -> None:
         """Nobody holds a resource of something on this host any more."""
-        for provider in self._workloads.providers:
-            provider.runner.release(value)
-        for component in self._workloads.components:
-            component.release(value)
+        self._workloads.release(value)
 
     # what control operations see ------------------------------------------------------------------------
 
@@ -376,46 +366,16 @@ class Host:
         )
 
     def _problems(self) -> dict[str, str]:
-        """What each provider cannot do, by its id: the links it refused, and why."""
-        refused = {each.spec.id: each.refused_links for each in self._workloads.providers}
-        return {id: "; ".join(dict.fromkeys(links.values())) for id, links in refused.items() if links}
+        return problems_of(self._workloads.providers)
 
     def inventory(self, *, calls: bool = False) -> HostInventory:
-        """What this host runs; with `calls` also which way its calls went, and how the links of its providers are."""
-        uptime, problems = int(self._clock() - self._started), self._problems()
-        return HostInventory(
-            host_id=self.state.host_id,
+        """What this host runs; with `calls` also what its calls and the links of its providers are like now."""
+        return describe(
+            self.state,
+            self._workloads,
             friendly_name=self.settings.friendly_name,
             version=VERSION,
-            uptime_human=uptime_human(uptime),
-            uptime_seconds=uptime,
-            labels=self.state.labels,
-            components=tuple(
-                ComponentDescription(
-                    id=each.id,
-                    image_ref=each.image,
-                    annotations=dict(each.annotations),
-                    max_instances=each.max_instances,
-                    limits=dict(each.limits) if each.limits is not None else None,
-                    config=each.config,
-                )
-                for each in self.state.components
-            ),
-            providers=tuple(
-                ProviderDescription(
-                    id=each.id,
-                    image_ref=each.image,
-                    annotations=dict(each.annotations),
-                    problem=problems.get(each.id),
-                    config=each.config,
-                )
-                for each in self.state.providers
-            ),
-            calls=tuple(
-                CallCount(source=source, target=target, local=local, lattice=lattice)
-                for source, target, local, lattice in self._router.counts(MAX_CALL_COUNTS)
-            )
-            if calls
-            else None,
-            links=link_reports(self._workloads.providers) if calls else (),
+            uptime=int(self._clock() - self._started),
+            draining=not self._accepting,
+            counts=self._router.counts(MAX_CALL_COUNTS) if calls else None,
         )

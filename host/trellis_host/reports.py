@@ -1,13 +1,22 @@
-"""What a host tells about the links of its providers, beyond what v1 knows."""
+"""What a host says of itself when it is asked: the inventory, in v1's keys and some of our own that v1 ignores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from trellis_host.runtime.providers import RunningProvider
-from trellis_lattice.control.host import LinkReport
+from trellis_host.runtime.workloads import Workloads
+from trellis_host.state import HostState
+from trellis_lattice.control.host import (
+    CallCount,
+    ComponentDescription,
+    HostInventory,
+    LinkReport,
+    ProviderDescription,
+    uptime_human,
+)
 
-__all__ = ["link_reports"]
+__all__ = ["describe", "link_reports", "problems_of"]
 
 _MOST = 4096
 """Links that one inventory tells about."""
@@ -32,3 +41,63 @@ def link_reports(providers: Iterable[RunningProvider]) -> tuple[LinkReport, ...]
                 )
             )
     return tuple(sorted(found, key=lambda report: report.problem is None)[:_MOST])
+
+
+def problems_of(providers: Iterable[RunningProvider]) -> dict[str, str]:
+    """What each provider cannot do, by its id: the links it refused, and why."""
+    refused = {each.spec.id: each.refused_links for each in providers}
+    return {id: "; ".join(dict.fromkeys(links.values())) for id, links in refused.items() if links}
+
+
+def describe(
+    state: HostState,
+    workloads: Workloads,
+    *,
+    friendly_name: str,
+    version: str,
+    uptime: int,
+    draining: bool,
+    counts: Sequence[tuple[str, str, int, int]] | None,
+) -> HostInventory:
+    """What a host runs. With `counts` (source, target, local, lattice) it is the answer to a question, which also says
+    what a heartbeat leaves out."""
+    asked = counts is not None
+    problems = problems_of(workloads.providers)
+    return HostInventory(
+        host_id=state.host_id,
+        friendly_name=friendly_name,
+        version=version,
+        uptime_human=uptime_human(uptime),
+        uptime_seconds=uptime,
+        labels=state.labels,
+        components=tuple(
+            ComponentDescription(
+                id=each.id,
+                image_ref=each.image,
+                annotations=dict(each.annotations),
+                max_instances=each.max_instances,
+                limits=dict(each.limits) if each.limits is not None else None,
+                config=each.config,
+            )
+            for each in state.components
+        ),
+        providers=tuple(
+            ProviderDescription(
+                id=each.id,
+                image_ref=each.image,
+                annotations=dict(each.annotations),
+                problem=problems.get(each.id),
+                config=each.config,
+            )
+            for each in state.providers
+        ),
+        calls=tuple(
+            CallCount(source=source, target=target, local=local, lattice=lattice)
+            for source, target, local, lattice in counts
+        )
+        if counts is not None
+        else None,
+        links=link_reports(workloads.providers) if asked else (),
+        in_flight=workloads.in_flight if asked else None,
+        draining=draining,
+    )

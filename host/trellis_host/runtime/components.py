@@ -7,7 +7,7 @@ its sandbox is made until the component is really done, streams included; nothin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from trellis_host.engine.api import Limits
@@ -48,7 +48,9 @@ class RunningComponent:
         self._linked = linked
         self._settings = settings
         self._limits = limits
-        self._timeout = timeout
+        self.timeout = timeout
+        self.closed = False
+        self._before: RunningComponent | None = None
         self._exports: dict[tuple[str, str], tuple[ExportLike, FuncType]] = {}
         self._sessions = Sessions(linked, limits, self.slots, lambda until: InvocationContext(settings, until))
         self._in_session: set[ExportLike] = set()
@@ -70,12 +72,28 @@ class RunningComponent:
         self.spec = spec
         self.slots.resize(spec.max_instances)
 
+    def follow(self, before: object) -> None:
+        """Takes over from `before`, which finishes what it has begun: its resources stay with it."""
+        self._before = before if isinstance(before, RunningComponent) else None
+
+    def _holder(self, args: Sequence[Any]) -> RunningComponent | None:
+        """The component before this one to which a resource among the arguments belongs."""
+        while self._before is not None and self._before.closed:
+            self._before = self._before._before
+        each = self._before
+        while each is not None and not each._sessions.hold(args):
+            each = each._before
+        return each
+
     def function_type(self, interface: str, function: str) -> FuncType:
         return self._find(interface, function)[1]
 
     async def serve(self, call: Call) -> Any:
         export, type = self._find(call.interface, call.function)
         if export in self._in_session:
+            before = self._holder(call.args)
+            if before is not None:
+                return await before.serve(call)
             return await self._sessions.serve(call, export, self._deadline(call))
         slots = self.slots
         if not slots.try_acquire():
@@ -117,10 +135,11 @@ class RunningComponent:
 
     def close(self) -> None:
         """Ends what still lives."""
+        self.closed = True
         self._sessions.close()
 
     def _deadline(self, call: Call) -> float:
-        return min(call.deadline, asyncio.get_running_loop().time() + self._timeout)
+        return min(call.deadline, asyncio.get_running_loop().time() + self.timeout)
 
     def _find(self, interface: str, function: str) -> tuple[ExportLike, FuncType]:
         found = self._exports.get((interface, function))

@@ -61,6 +61,10 @@ class Sessions:
             finally:
                 self._end_if_unused(session)
 
+    def hold(self, args: Sequence[Any]) -> bool:
+        """Whether one of these is a resource of a session here."""
+        return any(isinstance(arg, ComponentResource) and arg.space in self._open for arg in args)
+
     def release(self, value: object) -> None:
         """Nobody holds this resource any more. Ignores what is not a resource of this component."""
         if isinstance(value, ComponentResource) and value.space in self._open:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import assert_never
 
@@ -19,6 +18,7 @@ from trellis_host.engine import LoadPhase
 from trellis_host.runtime.background import Background
 from trellis_host.runtime.chains import Chains
 from trellis_host.runtime.components import RunningComponent
+from trellis_host.runtime.departures import Departures, Served
 from trellis_host.runtime.launch import Launcher
 from trellis_host.runtime.providers import HostServices, RunningProvider
 from trellis_host.runtime.router import LocalService, Router
@@ -38,11 +38,10 @@ from trellis_host.state import (
     ProviderSpec,
     ReshapeComponent,
 )
-from trellis_lattice.bus.connection import Subscription
 from trellis_lattice.errors import TrellisError
 from trellis_lattice.events import Event
 from trellis_lattice.invocation.description import serve_description
-from trellis_lattice.invocation.server import LatticeServer, Serving
+from trellis_lattice.invocation.server import LatticeServer
 from trellis_lattice.invocation.tasks import Tasks
 from trellis_lattice.links import Link
 from trellis_lattice.wit.types import InterfaceType
@@ -55,22 +54,13 @@ _log = logging.getLogger("trellis.host")
 FETCH_TIMEOUT = 120.0
 """Seconds to fetch an image."""
 DRAIN_GRACE = 10.0
-"""Seconds that what leaves a running host gets for the calls it has begun."""
+"""Seconds that a provider which leaves a running host gets for the calls it has begun."""
 REFUSED_AGAIN = 2.0
 """Seconds until a provider is asked again about links it refused."""
 STATE_TIMEOUT = 10.0
 """Seconds to read or write what the lattice shares."""
 LATE = 1.0
 """Seconds for what has been told to end."""
-
-
-@dataclass(slots=True)
-class _Served:
-    """A workload, where it answers calls from the lattice."""
-
-    service: LocalService
-    serving: Serving
-    description: Subscription
 
 
 class Workloads:
@@ -108,9 +98,8 @@ class Workloads:
         self._tasks = tasks
         self._chains = Chains(tasks)
         self._steps = Steps(state.host_id)
-        self._drains: set[asyncio.Task[None]] = set()
-        """Components that have left and finish what they had begun."""
-        self._served: dict[str, _Served] = {}
+        self._departures = Departures(router, tasks)
+        self._served: dict[str, Served] = {}
         shared.on_links = self._on_links
         shared.on_config = self._on_config
 
@@ -121,6 +110,19 @@ class Workloads:
     @property
     def providers(self) -> list[RunningProvider]:
         return [each.service for each in self._served.values() if isinstance(each.service, RunningProvider)]
+
+    def release(self, value: object) -> None:
+        """Nobody holds a resource of something here, or of something that is leaving, any more."""
+        for each in (*self._served.values(), *self._departures.leaving):
+            if isinstance(each.service, RunningProvider):
+                each.service.runner.release(value)
+            elif isinstance(each.service, RunningComponent):
+                each.service.release(value)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are executed here, also by what is leaving."""
+        return sum(each.in_flight for each in (*self._served.values(), *self._departures.leaving))
 
     def component(self, component_id: str) -> RunningComponent | None:
         served = self._served.get(component_id)
@@ -134,7 +136,7 @@ class Workloads:
     def apply(self, effects: Iterable[Effect]) -> None:
         """Starts effects; those on one workload after all earlier ones on it."""
         for effect in effects:
-            if isinstance(effect, AbandonLaunch | HaltProvider):
+            if isinstance(effect, AbandonLaunch | HaltComponent | HaltProvider):
                 self._steps.interrupt(effect.id)
             if not isinstance(effect, AbandonLaunch):
                 self._chains.add(_key(effect), partial(self._execute, effect))
@@ -159,13 +161,13 @@ class Workloads:
         providers = [each for each in served.values() if isinstance(each.service, RunningProvider)]
         components = [each for each in served.values() if isinstance(each.service, RunningComponent)]
         await asyncio.gather(*(self._drain(each.service, until) for each in providers))
-        await asyncio.gather(*(self._stop_serving(each, until) for each in components))
-        await self._finish([each.service for each in components], until)
-        if self._drains:
-            await asyncio.wait(tuple(self._drains), timeout=max(0.0, until - self._now()))
+        departures = self._departures
+        await asyncio.gather(*(departures.stop_serving(each, until) for each in components))
+        await departures.finish([each.service for each in components], until)
+        await departures.over(until)
         for each in components:
-            self._end(each.service)
-        await asyncio.gather(*(self._leave(each, until) for each in providers))
+            departures.end(each.service)
+        await asyncio.gather(*(departures.leave(each, until) for each in providers))
         await self._settled_within(until - self._now() + LATE)
 
     async def _settled_within(self, seconds: float) -> None:
@@ -204,22 +206,34 @@ class Workloads:
                 assert_never(effect)
 
     async def _launch_component(self, spec: ComponentSpec) -> None:
-        error = await self._steps.run(spec.id, self._start_component(spec), "launch of component")
+        error = await self._start_component(spec, "launch of component")
         if error is not None:
-            _log.error("Component %s cannot start: %s", spec.id, error)
-            self.apply(self._state.component_failed(spec, str(error), error.to_wire()))
+            effects = self._state.component_failed(spec, str(error), error.to_wire())
+            if any(isinstance(each, Emit) for each in effects[:1]):
+                _log.error("Component %s cannot start: %s", spec.id, error)
+            self.apply(effects)
         else:
             _log.info("Component %s runs (%s, %d instances at most)", spec.id, spec.image, spec.max_instances)
             self.apply(self._state.component_ready(spec))
             self._chains.add(spec.id, partial(self._remember_image, spec))
 
-    async def _start_component(self, spec: ComponentSpec) -> None:
+    async def _start_component(self, spec: ComponentSpec, name: str) -> TrellisError | None:
+        """Launches, which may be interrupted, then lets it take over, which may not. Says why it failed."""
+        launched: list[RunningComponent] = []
+        error = await self._steps.run(spec.id, self._load(spec, launched.append), name)
+        try:
+            for each in launched:
+                await self._serve(spec.id, each)
+        except TrellisError as failed:
+            return failed
+        return error
+
+    async def _load(self, spec: ComponentSpec, loaded: Callable[[RunningComponent], None]) -> None:
         def progress(phase: LoadPhase) -> None:
             if phase is LoadPhase.COMPILING:
                 _log.info("Compiling %s (%s); this happens once", spec.id, spec.image)
 
-        running = await self._launcher.launch(spec, deadline=self._now() + FETCH_TIMEOUT, progress=progress)
-        await self._serve(spec.id, running)
+        loaded(await self._launcher.launch(spec, deadline=self._now() + FETCH_TIMEOUT, progress=progress))
 
     async def _remember_image(self, spec: ComponentSpec) -> None:
         """For tools that look a component up in the lattice's data; what runs does not depend on it."""
@@ -236,7 +250,7 @@ class Workloads:
             running.reshape(spec)
             events = self._state.component_reshaped(spec)
         else:
-            error = await self._steps.run(spec.id, self._start_component(spec), "relaunch of component")
+            error = await self._start_component(spec, "relaunch of component")
             if error is None:
                 events = self._state.component_reshaped(spec)
             else:
@@ -280,10 +294,12 @@ class Workloads:
             await serving.aclose()
             raise
         before = self._served.get(target)
-        self._served[target] = _Served(service, serving, description)
+        self._served[target] = Served(service, serving, description)
+        if before is not None and isinstance(service, RunningComponent):
+            service.follow(before.service)
         self._router.add(target, service)
         if before is not None:
-            self._leave_beside(before)
+            self._departures.beside(before)
 
     async def _halt(self, target: str) -> None:
         """A component drains beside what follows; a provider must be gone before its id or its port is used again."""
@@ -292,54 +308,13 @@ class Workloads:
             return
         self._router.remove(target, served.service)
         if isinstance(served.service, RunningProvider):
-            await self._leave(served, self._now() + DRAIN_GRACE)
+            await self._departures.leave(served, self._now() + DRAIN_GRACE)
         else:
-            self._leave_beside(served)
-
-    # leaving ------------------------------------------------------------------------------------------
-
-    def _leave_beside(self, served: _Served) -> None:
-        leaving = self._leave(served, self._now() + DRAIN_GRACE)
-        drain = self._tasks.create_task(leaving, name=f"drain {served.serving.target}")
-        self._drains.add(drain)
-        drain.add_done_callback(self._drains.discard)
-
-    async def _leave(self, served: _Served, until: float) -> None:
-        service = served.service
-        self._router.remove(served.serving.target, service)
-        await self._stop_serving(served, until)
-        if isinstance(service, RunningProvider):
-            await service.stop(max(0.0, until - self._now()))
-        elif isinstance(service, RunningComponent):
-            await self._finish([service], until)
-            self._end(service)
-
-    async def _stop_serving(self, served: _Served, until: float) -> None:
-        """No more calls from the lattice; those that came are finished."""
-        await served.description.unsubscribe()
-        await served.serving.aclose(grace=max(0.0, until - self._now()))
+            self._departures.beside(served)
 
     async def _drain(self, service: LocalService, until: float) -> None:
         if isinstance(service, RunningProvider):
             await service.drain(max(0.0, until - self._now()))
-
-    async def _finish(self, components: Sequence[LocalService], until: float) -> None:
-        """Waits until none of the components has anything to do: one that is idle may be called by another."""
-        busy = [each for each in components if isinstance(each, RunningComponent)]
-        try:
-            async with asyncio.timeout_at(until):
-                while any(each.in_flight for each in busy):
-                    for each in busy:
-                        await each.slots.idle()
-        except TimeoutError:
-            for each in busy:
-                if each.in_flight:
-                    _log.warning("Component %s still ran %d invocations when it left", each.spec.id, each.in_flight)
-
-    def _end(self, service: LocalService) -> None:
-        if isinstance(service, RunningComponent):
-            self._router.remove(service.spec.id, service)
-            service.close()
 
     # changes of shared state --------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ class ComponentDescription(WireModel):
 class ProviderDescription(WireModel):
     """A provider that a host runs."""
 
-    absent_when_empty: ClassVar[frozenset[str]] = frozenset({"config"})
+    absent_when_empty: ClassVar[frozenset[str]] = frozenset({"config", "restarts"})
 
     id: str
     image_ref: Ref = ""
@@ -73,7 +73,9 @@ class ProviderDescription(WireModel):
     annotations: Annotations | None = None
     revision: _Revision = 0
     problem: Text | None = None
-    """Why it cannot do all that its links ask for; v1 ignores it."""
+    """Why it cannot do all that its links ask for, or does not run at the moment; v1 ignores it."""
+    restarts: Annotated[int, Field(ge=0)] = 0
+    """How often its host started it again because it had failed; v1 ignores it."""
     config: ConfigNames = ()
     """The configs it was started with; v1 ignores it."""
 
@@ -102,7 +104,7 @@ class CallCount(WireModel):
 class HostInventory(WireModel):
     """Everything a host runs; also the data of a heartbeat event."""
 
-    absent_when_empty: ClassVar[frozenset[str]] = frozenset({"links", "prepared"})
+    absent_when_empty: ClassVar[frozenset[str]] = frozenset({"draining", "links", "prepared"})
 
     host_id: str
     friendly_name: Text
@@ -121,6 +123,10 @@ class HostInventory(WireModel):
     """Links that providers here have or refuse; v1 ignores it, and heartbeats leave it out."""
     prepared: Annotated[tuple[Ref, ...], Field(max_length=MAX_PREPARED)] = ()
     """Images that are fetched and compiled here beforehand; v1 ignores it."""
+    in_flight: Annotated[int, Field(ge=0)] | None = None
+    """Calls that are executed here at the moment; v1 ignores it, and heartbeats leave it out."""
+    draining: bool = False
+    """Whether the host is about to leave and gives its work away; v1 ignores it."""
 
 
 class StopHost(WireModel):
