@@ -10,6 +10,8 @@ help:
 	@echo "make test           the test suite: needs Python, make and a package registry"
 	@echo "make test-backends  suites that need servers of the system (docker-registry)"
 	@echo "make v1-clients     the real clients of wasmCloud v1 against a host: needs cargo"
+	@echo "make faults         break machines and networks under load, as root; the figures against their bounds"
+	@echo "make faults-short   the same in less than a minute"
 	@echo "make fuzz           the property tests alone, with many more examples"
 	@echo "make fuzz-deep      every decoder, fed for FUZZ_SECONDS each (default 30), led by coverage"
 	@echo "make lint           ruff, mypy and the import contracts"
@@ -46,6 +48,15 @@ v1-clients: .venv/dev.stamp
 
 test-backends: .venv/dev.stamp
 	$(BIN)/pytest -m backends
+
+# Hosts in network namespaces: needs root, and nftables, which Debian's apt brings where it is missing.
+faults: .venv/dev.stamp
+	@command -v nft >/dev/null || { apt-get update -q && apt-get install -q -y nftables; }
+	$(BIN)/python -m tests.faults
+
+faults-short: .venv/dev.stamp
+	@command -v nft >/dev/null || { apt-get update -q && apt-get install -q -y nftables; }
+	$(BIN)/python -m tests.faults --short
 
 # The property tests alone, with many more examples.
 fuzz: .venv/dev.stamp

@@ -22,7 +22,9 @@ NAMES = (
     "component_call",
     "waiting",
     "restart",
+    "failover",
     "idle_traffic",
+    "hundred_hosts",
     "demo",
 )
 OUTPUT = Path(__file__).with_name("results.json")

@@ -21,6 +21,7 @@ from trellis_host.host import Host
 from trellis_host.settings import HostSettings
 from trellis_lattice.bus.connection import Connection, ConnectionSettings
 from trellis_lattice.bus.embedded import EmbeddedNats, NatsServerSettings
+from trellis_lattice.errors import Unavailable
 from trellis_lattice.ids import HostKey
 from trellis_wadm.api import StatusReport, WadmClient
 from trellis_wadm.planner.result import StatusType
@@ -94,7 +95,7 @@ async def _deploy(client: WadmClient, manifest: str) -> float:
             over.set()
 
     subscription = await client.watch_status("many", see)
-    await client.put(manifest, deadline=deadline)
+    await _put(client, manifest, deadline)
     started = time.perf_counter()
     await client.deploy("many", deadline=deadline)
     async with asyncio.timeout_at(deadline):
@@ -102,6 +103,18 @@ async def _deploy(client: WadmClient, manifest: str) -> float:
     seconds = time.perf_counter() - started
     await subscription.unsubscribe()
     return seconds
+
+
+async def _put(client: WadmClient, manifest: str, deadline: float) -> None:
+    """Waits for the first scheduler: a host is ready a moment before its scheduler is."""
+    while True:
+        try:
+            await client.put(manifest, deadline=deadline)
+            return
+        except Unavailable as error:
+            if error.fields.get("reason") != "no-scheduler" or asyncio.get_running_loop().time() >= deadline:
+                raise
+        await asyncio.sleep(0.05)
 
 
 def _manifest(folder: Path) -> str:

@@ -272,6 +272,20 @@ class Fleet:
                 await asyncio.sleep(0.05)
         return names
 
+    async def until_instances(self, component: str, total: int, *, seconds: float = PATIENCE) -> None:
+        """Waits until exactly so many instances may run on all hosts together."""
+        async with asyncio.timeout(seconds):
+            while await self._instances(component) != total:
+                await asyncio.sleep(0.02)
+
+    async def _instances(self, component: str) -> int:
+        return sum(
+            what.max_instances
+            for each in (await self.inventories()).values()
+            for what in each.components
+            if what.id.endswith(f"-{component}")
+        )
+
     async def holder(self) -> str | None:
         """The name of the host that holds the lease."""
         loop = asyncio.get_running_loop()

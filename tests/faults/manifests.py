@@ -8,9 +8,11 @@ from typing import Any
 
 from tests.fixtures.lattice import ROOT
 
-__all__ = ["hello"]
+__all__ = ["INSTANCES", "hello"]
 
 IMAGE = f"file://{ROOT}/examples/http-hello-c/http-hello.wasm"
+INSTANCES = 200
+"""Requests that the component answers at a time, on all hosts of a spread together."""
 
 
 def hello(
@@ -18,7 +20,7 @@ def hello(
     *,
     everywhere: bool = False,
     edge: Mapping[str, str] = MappingProxyType({"role": "edge"}),
-    instances: int = 200,
+    instances: int = INSTANCES,
     image: str = IMAGE,
 ) -> dict[str, Any]:
     """A greeting over HTTP: listened for on hosts with the labels `edge`, answered on one or all with role=worker."""

@@ -8,6 +8,7 @@ import signal
 from benchmarks.result import Result, at_most, percentile, reported
 from tests.faults.load import outcomes, steady
 from tests.faults.scenarios.setting import PATIENCE, Bench, everywhere, moment
+from tests.fixtures.lattice import CommandFailed
 
 __all__ = ["nats_node"]
 
@@ -31,7 +32,10 @@ async def nats_node(bench: Bench) -> list[Result]:
             times.append(PATIENCE if quiet is None else quiet)
             bad = [each for each in load.samples[before:] if not each.ok]
             failed, total = failed + len(bad), total + len(load.after(now))
-            listed = await fleet.applications()
+            try:
+                listed = await fleet.applications()
+            except CommandFailed as error:
+                listed = [f"not told ({error.errors.strip() or error.output.strip()})"]
             state += listed == ["greet"]
             bench.say(f"round {number + 1}: {node.machine.name} killed; failing for {times[-1]:.2f} s "
                       f"({outcomes(bad)}); applications: {', '.join(listed) or 'none'}")  # fmt: skip

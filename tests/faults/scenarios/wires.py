@@ -8,7 +8,7 @@ import json
 from benchmarks.result import Result, at_most, percentile, reported
 from tests.faults.fleet import HostProcess
 from tests.faults.load import outcomes, steady
-from tests.faults.manifests import hello
+from tests.faults.manifests import INSTANCES, hello
 from tests.faults.proxy import Proxy
 from tests.faults.scenarios.setting import Bench, everywhere, moment, one_of_two, restart_cleanly, stopped_failing
 
@@ -59,22 +59,20 @@ async def cut_off(bench: Bench) -> list[Result]:
     refused = 0
     returns: list[float] = []
     for number in range(bench.rounds):
-        await fleet.until_runs("hello", 1)
         while "island" not in await fleet.runs("hello"):
             await restart_cleanly(fleet, fleet.hosts["w2"])
-            await fleet.until_runs("hello", 1)
         load = await fleet.spawn_load(island.machine, port, bench.rate, _SPELL)
         await asyncio.sleep(1.0)
         await island.machine.cut()
         output, _ = await load.communicate()
         told = json.loads(output)
         refused += told["failed"]
-        await fleet.until_runs("hello", 1)
+        await fleet.until_instances("hello", INSTANCES)  # on the hosts that are left
         back = moment()
         await island.machine.mend()
         await fleet.until_joined(island)
         answered = moment() - back
-        await fleet.until_runs("hello", 1)
+        await fleet.until_instances("hello", INSTANCES)
         returns.append(moment() - back)
         found = await fleet.inventory(island)
         bench.say(f"round {number + 1}: while cut off {told['failed']} of {told['requests']} requests failed "
