@@ -1,0 +1,1 @@
+"""Deterministic simulation: many hosts with the real state machines, a simulated bus, a virtual clock, one seed."""
