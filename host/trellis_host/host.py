@@ -21,6 +21,7 @@ from trellis_host.control import register_all
 from trellis_host.engine import Engine, EngineSettings
 from trellis_host.memory import MemoryGauge
 from trellis_host.reports import describe, problems_of
+from trellis_host.runtime.admission import Admission
 from trellis_host.runtime.background import Background
 from trellis_host.runtime.engines import EngineLike
 from trellis_host.runtime.health import watch_health
@@ -98,6 +99,7 @@ class Host:
         self.state = HostState(settings.key.id, {**default_labels(), **settings.labels})
         self.registries = Registries(settings.images.credentials, settings.images.docker_config)
         self.images = Images(settings.images, self.registries, settings.cache_dir / "images")
+        self.admission = Admission(time.time)
         self.ready = asyncio.Event()
         """Set once the host is announced."""
         self._listeners = listeners or BoundListeners()
@@ -164,6 +166,8 @@ class Host:
         life.push_async_callback(telling.aclose)
         await telling.start()
         self._events = EventPublisher(connection, settings.lattice, host_id, sent=telling.event_sent)
+        await self.admission.open(connection, settings, self.state, self.registries, apply=self.apply)
+        life.push_async_callback(self.admission.aclose)
         self._http_client = HttpClient()
         life.push_async_callback(self._http_client.aclose)
         self._server = await LatticeServer.start(
@@ -214,6 +218,7 @@ class Host:
             self._shared,
             router,
             self.images,
+            self.admission,
             owner=tasks,
             client=self._http_client,
             drop=self._drop,
@@ -341,7 +346,7 @@ class Host:
             _log.info("%s takes longer than a client waits; an event will say when it is done", workload)
 
     async def publish(self, event: Event) -> bool:
-        return await self._events.publish(event)
+        return await self._events.publish(self.admission.tell(event))
 
     def deadline(self) -> float:
         return self._within(OPERATION_TIMEOUT)
@@ -370,7 +375,7 @@ class Host:
 
     def inventory(self, *, calls: bool = False) -> HostInventory:
         """What this host runs; with `calls` also what its calls and the links of its providers are like now."""
-        return describe(
+        inventory = describe(
             self.state,
             self._workloads,
             friendly_name=self.settings.friendly_name,
@@ -379,3 +384,4 @@ class Host:
             draining=not self._accepting,
             counts=self._router.counts(MAX_CALL_COUNTS) if calls else None,
         )
+        return self.admission.named(inventory)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trellis_cli.output import Format
 
-__all__ = ["DEFAULT_LATTICE", "DEFAULT_NATS_URL", "Settings", "config_dir", "default_data_dir"]
+__all__ = ["DEFAULT_LATTICE", "DEFAULT_NATS_URL", "Settings", "config_dir", "default_data_dir", "docker_config"]
 
 DEFAULT_LATTICE = "default"
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
@@ -58,6 +58,12 @@ def default_data_dir(environ: Mapping[str, str]) -> Path:
         return Path(chosen).expanduser().absolute()
     base = environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "trellis"
+
+
+def docker_config(environ: Mapping[str, str]) -> Path:
+    """The file in which Docker, and tools like it, keep the user's logins at registries."""
+    folder = environ.get("DOCKER_CONFIG")
+    return (Path(folder).expanduser() if folder else Path.home() / ".docker") / "config.json"
 
 
 def config_dir(environ: Mapping[str, str]) -> Path:

@@ -1,4 +1,4 @@
-"""Answers to `claims.get` (lattice-protocol 1.9): any host. Nothing signed runs here, so there is nothing to list."""
+"""Answers to `claims.get` (lattice-protocol 1.9): any host, from shared state."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ __all__ = ["register"]
 
 def register(server: ControlServer, host: ControlContext) -> None:
     async def get(request: None, subject: ControlSubject) -> CtlResponse[list[dict[str, str]]]:
-        return CtlResponse.ok([])
+        return CtlResponse.ok([each.listed() for _, each in sorted(host.shared.claims.items())])
 
     server.handle(claims.GET, get)

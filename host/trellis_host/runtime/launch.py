@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from trellis_host.engine.api import HostInterface, HostResource, ImportResolver, LoadProgress
+from trellis_host.runtime.admission import Admission, GuardedComponent
 from trellis_host.runtime.components import RunningComponent
 from trellis_host.runtime.engines import ComponentLike, EngineLike
 from trellis_host.runtime.images import Images
@@ -49,6 +50,7 @@ class Launcher:
         shared: SharedState,
         invoker: Invoker,
         images: Images,
+        admission: Admission,
         *,
         owner: TaskOwner,
         client: OutgoingClient | None,
@@ -60,6 +62,7 @@ class Launcher:
         self._shared = shared
         self._invoker = invoker
         self._images = images
+        self.admission = admission
         self._owner = owner
         self._client = client
         self._drop = drop
@@ -74,13 +77,19 @@ class Launcher:
         limits, timeout = execution_limits(spec)
         settings = wasi_settings(spec, self._shared, client=self._client, owner=self._owner)
         wasm = await self._images.fetch(spec.image, deadline=deadline)
+        signature = await self.admission.component(spec, wasm)
         try:
             component = await self._engine.load(wasm, progress=progress)
         except RequestInvalid as error:
             raise RequestInvalid(f"{spec.image}: {error.message}", remedy=error.remedy, image=spec.image) from None
         await self._check_links(spec, component, deadline)
+        if signature is not None:
+            await self._shared.put_claims(signature.claims, deadline=deadline)
         linked = component.link(self._resolver(spec.id), name=spec.id)
-        return RunningComponent(spec, component, linked, settings, limits=limits, timeout=timeout)
+        permit = self.admission.invocations(spec)
+        if permit is None:
+            return RunningComponent(spec, component, linked, settings, limits=limits, timeout=timeout)
+        return GuardedComponent(spec, component, linked, settings, limits=limits, timeout=timeout, permit=permit)
 
     def _resolver(self, component: str) -> ImportResolver:
         resources: dict[str, HostResource] = {}

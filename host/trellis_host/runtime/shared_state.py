@@ -14,6 +14,7 @@ from trellis_lattice.bus.connection import Connection
 from trellis_lattice.bus.kv import Change, KeyValueBucket, Watch, modify
 from trellis_lattice.bus.kv_jetstream import open_bucket
 from trellis_lattice.config import ConfigMap, decode_config, encode_config, overlay
+from trellis_lattice.control.claims import CLAIMS_PREFIX, ComponentClaims, StoredClaims, claims_key, read_claims
 from trellis_lattice.errors import RequestInvalid
 from trellis_lattice.links import ComponentSpec, Link, LinkId, LinkTable, check_link, put_link, remove_link
 from trellis_lattice.subjects import bucket_key, component_key, config_bucket, lattice_bucket
@@ -36,6 +37,8 @@ class SharedState:
         self._revisions: dict[str, int] = {}
         """Of the links of each source, as they are known: what is older is not taken."""
         self.links = LinkTable()
+        self.claims: dict[str, StoredClaims] = {}
+        """By key, of everything signed that ever ran in the lattice."""
         self.on_links: Callable[[list[Link], list[Link]], None] = lambda changed, removed: None
         self.on_config: Callable[[str], None] = lambda name: None
 
@@ -108,8 +111,10 @@ class SharedState:
             self._on_data(Change(entry.key, entry.value, entry.revision))
 
     def _on_data(self, change: Change) -> None:
+        if change.key.startswith(CLAIMS_PREFIX):
+            self._on_claims(change)
         if not change.key.startswith(_COMPONENT):
-            return  # claims of signed components, and what older hosts wrote
+            return  # what older hosts wrote
         source = change.key.removeprefix(_COMPONENT)
         if change.value is None:
             self._revisions.pop(source, None)
@@ -123,6 +128,21 @@ class SharedState:
         changed, removed = self.links.replace(source, links)
         if changed or removed:
             self.on_links(changed, removed)
+
+    # claims -------------------------------------------------------------------------------------------
+
+    async def put_claims(self, claims: ComponentClaims, *, deadline: float) -> None:
+        """Stores what the signature of a component says."""
+        key, record = claims_key(claims.subject), claims.to_json()
+        await modify(self._data, key, lambda old: record, deadline=deadline)
+
+    def _on_claims(self, change: Change) -> None:
+        self.claims.pop(change.key, None)
+        if change.value is not None:
+            try:
+                self.claims[change.key] = read_claims(change.key, change.value)
+            except RequestInvalid as error:
+                _log.warning("The claims under %.200s cannot be read: %s", change.key, error)
 
     # configuration ------------------------------------------------------------------------------------
 

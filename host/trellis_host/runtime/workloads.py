@@ -269,6 +269,7 @@ class Workloads:
             self.apply(self._state.provider_ready(spec))
 
     async def _start_provider(self, spec: ProviderSpec) -> None:
+        await self._launcher.admission.provider(spec)
         await self._shared.refresh_config(spec.config, deadline=self._now() + STATE_TIMEOUT)
         config = self._shared.config(spec.config)
         running = RunningProvider.make(spec, self._find_provider(spec.image), config, self._services)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,14 +65,28 @@ def _report(file: str, component: Component, wit: str) -> Report:
     return Report(data, text=text, names=sorted(component.exports))
 
 
-async def _read(file: str, timeout: float) -> bytes:
-    if file.startswith(("http://", "https://")):
-        from trellis_host.runtime.images import fetch_image
+async def _fetch(reference: str, timeout: float) -> bytes:
+    """From a URL, or from a registry with the logins that Docker keeps."""
+    from trellis_cli.settings import docker_config
+    from trellis_host.runtime.images import Images
+    from trellis_host.runtime.registries import Registries
+    from trellis_host.settings import ImageSettings
 
-        return await fetch_image(file, deadline=asyncio.get_running_loop().time() + timeout)
+    with tempfile.TemporaryDirectory(prefix="trellis-") as folder:
+        images = Images(ImageSettings(allow_latest=True), Registries({}, docker_config(os.environ)), Path(folder))
+        return await images.fetch(reference, deadline=asyncio.get_running_loop().time() + timeout)
+
+
+async def _read(file: str, timeout: float) -> bytes:
+    if file.startswith(("http://", "https://", "oci://")):
+        return await _fetch(file, timeout)
     try:
         return await asyncio.to_thread(lambda: Path(file.removeprefix("file://")).expanduser().read_bytes())
     except FileNotFoundError:
+        from trellis_host.runtime.oci.reference import looks_like_one
+
+        if looks_like_one(file):
+            return await _fetch(file, timeout)
         raise NotFound(f"There is no file {file}.", remedy="Check the path.") from None
     except IsADirectoryError:
         raise RequestInvalid(f"{file} is a folder.", remedy="Name the .wasm file in it.") from None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
 from trellis_lattice.control.operation import Answerers, ControlOperation
 from trellis_lattice.wire import WireModel
 
-__all__ = ["PUT", "RegistryCredential"]
+__all__ = ["PUT", "Credentials", "RegistryCredential"]
 
 
 class RegistryCredential(WireModel):
@@ -21,6 +21,11 @@ class RegistryCredential(WireModel):
     token: Annotated[str | None, Field(max_length=64 * 1024, repr=False)] = None
 
 
+Credentials: TypeAlias = Annotated[
+    dict[Annotated[str, Field(max_length=1024)], RegistryCredential], Field(max_length=1024)
+]
+"""By registry."""
+
 PUT: ControlOperation[dict[str, RegistryCredential], None] = ControlOperation(
-    "registry", "put", dict[str, RegistryCredential], None, answerers=Answerers.EVERY
+    "registry", "put", Credentials, None, answerers=Answerers.EVERY
 )
