@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from trellis_lattice.links import Link
 from trellis_wadm.journal import Journal
@@ -40,7 +41,7 @@ class World:
     owned: Owned = field(default_factory=Owned)
 
     @classmethod
-    def of(cls, *hosts: Host) -> World:
+    def of(cls, *hosts: Host) -> Self:
         return cls({host.id: host for host in hosts})
 
     def observed(self) -> Observed:

@@ -10,8 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.wadm.manifests import application, component, configs, group, http, link, provider, spread
-from trellis_wadm.manifest import Finding, Level, Parsed, errors, parse_data, parse_manifests
+from tests.wadm.manifests import (
+    application,
+    component,
+    configs,
+    group,
+    http,
+    link,
+    policy,
+    provider,
+    spread,
+    with_policies,
+)
+from trellis_wadm.manifest import Finding, Level, Parsed, errors, parse_data, parse_manifests, path_text
+from trellis_wadm.manifest.placement import PlacementPolicy, placement_of
 from trellis_wadm.manifest.source import MAX_BYTES
 
 ROOT = Path(__file__).parents[2]
@@ -405,6 +417,34 @@ class TestRules:
                 "custom-link",
                 "missing 'target'",
             ),
+            (simple(component("c", spread(1), spread(2))), "several-scalers", "different things"),
+            (simple(component("c", spread(1), spread(1, daemon=True))), "several-scalers", "different things"),
+            (simple(component("a.b", spread(1)), component("A_b", spread(1))), "duplicate-id", "'app-a_b'"),
+            (simple(component("a", spread(1), id="app-b"), component("b", spread(1))), "duplicate-id", "'app-b'"),
+            (
+                simple(component("c", spread(1), config=configs({"x.y": {"a": "1"}, "x_y": {"a": "2"}}))),
+                "config-differs",
+                "does not tell apart",
+            ),
+            (
+                simple(
+                    component("c", spread(1), link("kv", to={"one": {"a": "1"}}), link("kv", interfaces=["atomics"])),
+                    provider("kv"),
+                ),
+                "link-differs",
+                "with different configs",
+            ),
+            (
+                simple(component("c", spread(1, group("a", **{"trellis.dev/draining": "true"})))),
+                "spread-unsatisfiable",
+                "take nothing new",
+            ),
+            (
+                simple(component("c", spread(1, group("a", zone="1"), group("b", zone="1", rack="2"), daemon=True))),
+                "spread-shadowed",
+                "fits 'a' before it",
+            ),
+            (simple(component("c", spread(1, group("a", 0), group("b", 0)))), "zero-weight", "no weight at all"),
         ],
     )
     def test_errors(self, parsed: Parsed, code: str, text: str) -> None:
@@ -428,7 +468,11 @@ class TestRules:
             ),
             (simple(component("c", spread(1), link("p", "my:own", ["thing"])), provider("p")), []),
             (simple(component("c", {"type": "customscaler", "properties": {"x": 1}})), ["no-scaler"]),
-            (simple(component("c", spread(1), spread(2))), ["several-scalers"]),
+            (simple(component("c", spread(1), spread(1))), ["several-scalers"]),
+            (
+                simple(component("c", spread(1, group("a", zone="1"), group("b", rack="2"), daemon=True))),
+                ["spread-overlap"],
+            ),
             (
                 simple({**component("c", spread(1)), "annotations": {"trellis.dev/max-memry": "1MiB"}}),
                 ["unknown-annotation"],
@@ -525,3 +569,77 @@ def test_the_manifests_we_ship_have_no_findings(path: Path) -> None:
     for parsed in parse_manifests(path.read_bytes()):
         assert parsed.ok
         assert parsed.findings == ()
+
+
+class TestPlacementPolicies:
+    """What `spec.policies` says about placement, and what it must not say."""
+
+    def parsed(self, *policies: dict[str, Any]) -> Parsed:
+        data = application("app", component("c", spread(1)), component("d", spread(1)))
+        return parse_data(with_policies(data, *policies))
+
+    def test_they_are_read(self) -> None:
+        general = policy("all", rebalance="even", max_moves="3")
+        special = policy("one", update="recreate", update_parallel="2", components="d")
+        parsed = self.parsed(special, general)
+
+        assert parsed.manifest is not None
+        assert parsed.ok, parsed.findings
+        assert placement_of(parsed.manifest) == {
+            "c": PlacementPolicy(even=True, max_moves=3),
+            "d": PlacementPolicy(recreate=True, parallel=2),
+        }
+
+    def test_a_manifest_without_any_has_the_default(self) -> None:
+        parsed = self.parsed()
+
+        assert parsed.manifest is not None
+        assert placement_of(parsed.manifest) == {}
+        assert PlacementPolicy() == PlacementPolicy(even=False, max_moves=1, recreate=False, parallel=1)
+
+    @pytest.mark.parametrize(
+        ("policies", "code", "place", "text"),
+        [
+            ([policy(rebalance="evn")], "bad-policy-value", "spec.policies[0].properties.rebalance", "never, even"),
+            ([policy(update="blue-green")], "bad-policy-value", "spec.policies[0].properties.update", "recreate"),
+            ([policy(max_moves="0")], "bad-policy-value", "spec.policies[0].properties.max-moves", "from 1 to 1000"),
+            (
+                [policy(update_parallel="two")],
+                "bad-policy-value",
+                "spec.policies[0].properties.update-parallel",
+                "1000",
+            ),
+            (
+                [policy(rebalanse="even")],
+                "unknown-policy-property",
+                "spec.policies[0].properties.rebalanse",
+                "rebalance",
+            ),
+            ([policy(components="c,x")], "policy-component", "spec.policies[0].properties.components", "c, d"),
+            ([policy("a"), policy("b")], "several-policies", "spec.policies[1]", "Keep one"),
+            (
+                [policy("a", components="c"), policy("b", components="d, c")],
+                "several-policies",
+                "spec.policies[1].properties.components",
+                "Keep one",
+            ),
+            (
+                [{**policy(), "type": "policy.placement.trellis.dev/v1"}],
+                "unknown-policy",
+                "spec.policies[0]",
+                "v1alpha1",
+            ),
+        ],
+    )
+    def test_what_is_wrong_is_an_error_with_place_and_remedy(
+        self, policies: list[dict[str, Any]], code: str, place: str, text: str
+    ) -> None:
+        parsed = self.parsed(*policies)
+
+        (finding,) = errors(parsed.findings)
+        assert (finding.code, path_text(finding.path)) == (code, place)
+        assert finding.remedy is not None
+        assert text in finding.remedy
+
+    def test_policies_of_others_are_left_alone(self) -> None:
+        assert self.parsed({"name": "x", "type": "policy.other.example/v1", "properties": {"any": "thing"}}).ok

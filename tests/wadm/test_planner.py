@@ -119,7 +119,7 @@ def test_instances_are_spread_evenly_and_stay_where_they_run() -> None:
     assert world.count("app-c") == {"a": 3, "b": 3}
 
     world.hosts["c"] = host("c")
-    assert world.plan(desired(app)).commands == ()
+    assert world.plan(desired(app)).changes == ()
 
     world.hosts["a"] = replace(world.hosts["a"], live=False)
     world.settle(desired(app))

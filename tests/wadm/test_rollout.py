@@ -33,8 +33,8 @@ def running(*names: str, foreign: bool = False, instances: int = 3) -> Reconcile
 def test_a_new_image_comes_host_by_host_and_the_old_one_goes_on_until_then() -> None:
     world = running("a", "b", "c")
     seen = []
-    while (found := world.make_pass(app(NEW))).steps:
-        (command,) = found.commands
+    while (found := world.make_pass(app(NEW))).changes:
+        (command,) = found.changes
         assert isinstance(command, ScaleComponent)
         assert (command.image, command.allow_update, command.count) == (NEW, True, 1)
         assert found.applications["app"].type is StatusType.RECONCILING
@@ -56,12 +56,12 @@ def test_as_many_hosts_at_a_time_as_the_policy_says() -> None:
 def test_the_next_host_follows_when_the_last_one_runs_the_new_image_not_before() -> None:
     world = running("a", "b", "c")
     found = world.look(app(NEW))
-    for step in found.steps:
-        world.journal.sent(step.command, step.app, world.now)
+    for command in found.changes:
+        world.journal.sent(command, "app", world.now)
 
     waiting = world.look(app(NEW))
 
-    assert waiting.commands == ()
+    assert waiting.changes == ()
     conditions = {c.reason: c for c in waiting.applications["app"].conditions}
     assert conditions["in-progress"].host == "a"
     assert "3 host(s) still run another image" in conditions["updating"].message
@@ -80,7 +80,7 @@ def test_a_host_that_refuses_halts_the_update_and_takes_it_back() -> None:
         ("a", OLD),
     ]
     found = world.look(app(NEW))
-    assert found.commands == ()
+    assert found.changes == ()
     status = found.applications["app"]
     assert status.type is StatusType.FAILED
     assert "it cannot run here" in status.message

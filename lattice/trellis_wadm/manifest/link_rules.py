@@ -17,7 +17,6 @@ __all__ = [
     "link_configs",
     "link_targets_exist",
     "one_listener_per_address",
-    "one_value_per_config",
     "unique_link_configs",
     "unique_links",
 ]
@@ -104,26 +103,6 @@ def link_configs(manifest: Manifest) -> Iterator[tuple[Path, ConfigEntry]]:
     for path, _, link in links(manifest):
         yield from indexed((*path, "properties", "target", "config"), link.target.config)
         yield from indexed((*path, "properties", "source", "config"), link.source.config if link.source else [])
-
-
-def one_value_per_config(manifest: Manifest, data: Any) -> Iterator[Draft]:
-    """The same name with different values would be written to and fro for ever."""
-    values: dict[str, Mapping[str, str]] = {}
-    for path, component in components(manifest):
-        for place, entry in indexed((*path, "properties", "config"), component.properties.config):
-            _remember(values, entry)
-            if entry.properties is not None and values[entry.name] != entry.properties:
-                message = f"The config '{entry.name}' is given twice with different properties."
-                yield Draft("config-differs", (*place, "name"), message, "Give one of them another name.")
-    for place, entry in link_configs(manifest):
-        if entry.properties is not None and values.get(entry.name, entry.properties) != entry.properties:
-            message = f"The config '{entry.name}' of a link differs from the config of that name of a component."
-            yield Draft("config-differs", (*place, "name"), message, "Give one of them another name.")
-
-
-def _remember(values: dict[str, Mapping[str, str]], entry: ConfigEntry) -> None:
-    if entry.properties is not None:
-        values.setdefault(entry.name, entry.properties)
 
 
 def one_listener_per_address(manifest: Manifest, data: Any) -> Iterator[Draft]:

@@ -6,7 +6,7 @@ serve many components as long as `path` or `host` tells them apart; else the sec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from trellis_wadm.manifest.findings import Path
@@ -39,16 +39,16 @@ def listeners(manifest: Manifest) -> Iterator[Listener]:
             continue
         for t, trait in enumerate(component.traits or ()):
             link = getattr(trait, "properties", None)
-            if isinstance(link, LinkProperties) and is_listening(link):
+            if isinstance(link, LinkProperties) and is_listening(link.namespace, link.package, link.interfaces):
                 place: Path = ("spec", "components", c, "traits", t)
                 listener = listener_of(manifest.name, link.target.name, place, *_settings(component, link))
                 if listener is not None:
                     yield listener
 
 
-def is_listening(link: LinkProperties) -> bool:
-    """Whether a link makes its source listen for HTTP requests."""
-    return (link.namespace, link.package) == ("wasi", "http") and "incoming-handler" in link.interfaces
+def is_listening(namespace: str, package: str, interfaces: Collection[str]) -> bool:
+    """Whether a link over these makes its source listen for HTTP requests."""
+    return (namespace, package) == ("wasi", "http") and "incoming-handler" in interfaces
 
 
 def _settings(component: Component, link: LinkProperties) -> tuple[Mapping[str, str], Mapping[str, str], bool]:

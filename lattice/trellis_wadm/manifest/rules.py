@@ -13,6 +13,13 @@ from itertools import chain
 from typing import Any
 
 from trellis_wadm.manifest import placement
+from trellis_wadm.manifest.conflict_rules import (
+    one_scaler,
+    one_value_per_config,
+    one_value_per_link,
+    spread_overlaps,
+    unique_lattice_ids,
+)
 from trellis_wadm.manifest.findings import Level, Path
 from trellis_wadm.manifest.link_rules import (
     custom_links,
@@ -21,7 +28,6 @@ from trellis_wadm.manifest.link_rules import (
     link_configs,
     link_targets_exist,
     one_listener_per_address,
-    one_value_per_config,
     unique_link_configs,
     unique_links,
 )
@@ -156,17 +162,6 @@ def shared_references_are_bare(manifest: Manifest, data: Any) -> Iterator[Draft]
             yield Draft("shared-component", path, message, remedy)
 
 
-def one_scaler(manifest: Manifest, data: Any) -> Iterator[Draft]:
-    for path, component in components(manifest):
-        scalers = [t for t, trait in enumerate(component.traits or ()) if isinstance(trait, ScalerTrait)]
-        for t in scalers[1:]:
-            message = f"Component '{component.name}' has {len(scalers)} scaler traits; only the first counts."
-            yield Draft("several-scalers", (*path, "traits", t), message, "Remove the others.", Level.WARNING)
-        if not scalers and not component.is_provider and component.properties.image is not None:
-            message = f"Component '{component.name}' has no scaler trait, so it is not started."
-            yield Draft("no-scaler", path, message, "Add a trait of type spreadscaler.", Level.WARNING)
-
-
 def own_annotations(manifest: Manifest, data: Any) -> Iterator[Draft]:
     for path, component in components(manifest):
         for key, expected in bad_annotations(component.annotations):
@@ -221,6 +216,7 @@ RULES: Sequence[Rule] = (
     label_keys,
     unique_component_names,
     unique_component_ids,
+    unique_lattice_ids,
     image_or_application,
     shared_references_are_bare,
     link_targets_exist,
@@ -229,8 +225,10 @@ RULES: Sequence[Rule] = (
     own_annotations,
     config_names,
     spread_names_and_weights,
+    spread_overlaps,
     placement_policies,
     unique_links,
+    one_value_per_link,
     unique_link_configs,
     one_value_per_config,
     one_listener_per_address,

@@ -94,6 +94,8 @@ class ScaleComponent:
 class PrepareComponent:
     """Have a host fetch and compile an image that it may have to run soon. Nothing is started."""
 
+    slow: ClassVar[bool] = True
+
     host: str
     image: str
 

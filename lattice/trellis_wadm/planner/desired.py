@@ -276,12 +276,22 @@ class _Builder:
             label = f"{source.name} -({properties.namespace}:{properties.package})-> {target.name}"
             self.problems.append(f"The link {label} cannot be made: {_first_line(error)}")
             return
+        twin = next((i for i, other in enumerate(self.links) if _is_twin(other.link, link)), None)
+        if twin is None:
+            self.links.append(self._link_scaler(source, target, link))
+        else:
+            # There is one such link in the lattice, so what several traits say about it is put together.
+            both = dict.fromkeys((*self.links[twin].link.interfaces, *link.interfaces))
+            together = link.model_copy(update={"interfaces": tuple(both)})
+            self.links[twin] = self._link_scaler(source, target, together)
+
+    def _link_scaler(self, source: Component, target: Component, link: Link) -> LinkScaler:
         parts = (link.name, link.source_id, link.target, link.wit_namespace, link.wit_package, *link.interfaces)
         scaler_id = naming.digest(("LinkScaler", self._app, *parts, *link.source_config, *link.target_config))
         problem = "A provider cannot be linked to a provider." if source.is_provider and target.is_provider else None
-        listens = source.is_provider and is_listening(properties)
+        listens = source.is_provider and is_listening(link.wit_namespace, link.wit_package, link.interfaces)
         provider_config = self._provider_config(source) if listens else ()
-        self.links.append(LinkScaler(scaler_id, self._app, link, target.name, listens, provider_config, problem))
+        return LinkScaler(scaler_id, self._app, link, target.name, listens, provider_config, problem)
 
     def _provider_config(self, source: Component) -> tuple[str, ...]:
         """Lattice names of the source's own configs, wherever it is defined."""
@@ -332,6 +342,11 @@ class _Builder:
         }
         optional = {"field": wanted.field, "version": wanted.version}
         return reference | {key: value for key, value in optional.items() if value is not None}
+
+
+def _is_twin(one: Link, other: Link) -> bool:
+    """Whether both are the same link in storage, with the same configs."""
+    return (one.key, one.source_config, one.target_config) == (other.key, other.source_config, other.target_config)
 
 
 def _first_line(error: Exception) -> str:

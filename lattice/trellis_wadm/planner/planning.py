@@ -23,6 +23,9 @@ from trellis_wadm.planner.commands import (
 )
 from trellis_wadm.planner.conflicts import find_conflicts
 from trellis_wadm.planner.desired import Application, ConfigScaler, Desired, Scaler, WorkloadScaler
+from trellis_wadm.planner.ports import Ports, in_turn
+from trellis_wadm.planner.prepare import prepare
+from trellis_wadm.planner.rebalance import Placed, rebalance
 from trellis_wadm.planner.removal import remove_configs, remove_links, remove_workloads
 from trellis_wadm.planner.result import (
     ApplicationStatus,
@@ -34,6 +37,7 @@ from trellis_wadm.planner.result import (
     StatusType,
     Step,
 )
+from trellis_wadm.planner.sides import sides_of
 from trellis_wadm.planner.status import application_status, scaler_status
 from trellis_wadm.planner.view import ConfigState, Outcome, View, slot_of
 from trellis_wadm.planner.workload import converge
@@ -75,7 +79,8 @@ class _Pass:
         conflicts = find_conflicts(self._desired, self._settled(), self._observed.configs)
         for scaler in self._desired.all_configs():
             self._decide_config(scaler)
-        removals = remove_links(self._desired, view) + remove_workloads(self._desired, view)
+        ports = Ports(self._desired, view)
+        removals = remove_links(self._desired, view, ports) + remove_workloads(self._desired, view, ports)
         self._take("", removals)
         cleared = self._cleared(removals)
         for link_scaler in self._desired.all_links():
@@ -83,20 +88,29 @@ class _Pass:
                 self._note(link_scaler.id, [Condition(conflict.code, conflict.message, fatal=True)])
             else:
                 self._take_outcome(link_scaler, link.decide(link_scaler, view, *cleared))
-        placed: list[tuple[WorkloadScaler, Sequence[Placement]]] = []
+        view.sides = sides_of(self._desired, view)
+        placed: list[Placed] = []
         for workload in self._desired.all_workloads():
             if (conflict := conflicts.get(workload.id)) is not None:
                 self._note(workload.id, [Condition(conflict.code, conflict.message, fatal=True)])
             else:
                 placed.append((workload, self._place(workload)))
-        for workload, placements in placed:
-            self._take_outcome(workload, converge(workload, placements, view))
+        placed = rebalance(placed, view)
+        decided = [(workload, converge(workload, placements, view)) for workload, placements in placed]
+        for workload, outcome in in_turn(decided, removals, ports, view):
+            self._take_outcome(workload, outcome)
+        self._prepare(placed)
         self._take("", remove_configs(self._desired, view))
         return self._finish()
 
     def _settled(self) -> set[str]:
         """Scalers whose wish is fulfilled at least in part: they keep what they have."""
-        settled = {scaler.id for scaler in self._desired.all_links() if scaler.link.key in self._view.links}
+        stored = self._view.links
+        settled = {
+            scaler.id
+            for scaler in self._desired.all_links()
+            if (found := stored.get(scaler.link.key)) is not None and link.same_link(found, scaler.link)
+        }
         for host in self._observed.live_hosts:
             running = [component.annotations for component in host.components.values()]
             running += [provider.annotations for provider in host.providers.values()]
@@ -129,7 +143,20 @@ class _Pass:
         else:
             configs[scaler.name] = ConfigState(True, key)
 
-    def _place(self, scaler: WorkloadScaler) -> Sequence[Placement]:
+    def _prepare(self, placed: Iterable[Placed]) -> None:
+        """Work ahead says nothing about an application: whether it can be done matters to nobody yet."""
+        for scaler, placements in placed:
+            for step in prepare(scaler, placements, self._view):
+                if step.key in self._wanted:
+                    continue
+                self._wanted[step.key] = step.command
+                verdict = self._view.verdict(step.command)
+                if isinstance(verdict, backoff.Ready):
+                    self._steps.append(step)
+                elif isinstance(verdict, backoff.Waiting):
+                    self._wake.append(verdict.until)
+
+    def _place(self, scaler: WorkloadScaler) -> tuple[Placement, ...]:
         """Where it should run; what is new somewhere counts there for all that follows."""
         view = self._view
         placements = daemonscaler.place(scaler, view) if scaler.daemon else spreadscaler.place(scaler, view)

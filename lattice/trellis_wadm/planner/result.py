@@ -153,6 +153,11 @@ class Plan:
     def commands(self) -> tuple[Command, ...]:
         return tuple(step.command for step in self.steps)
 
+    @property
+    def changes(self) -> tuple[Command, ...]:
+        """The commands that change something; what is only prepared is left out."""
+        return tuple(step.command for step in self.steps if step.stage is not Stage.PREPARE)
+
     def stages(self) -> list[tuple[Stage, list[Step]]]:
         """The steps by stage, in the order in which stages are carried out; empty stages left out."""
         grouped = [(stage, [step for step in self.steps if step.stage is stage]) for stage in Stage]

@@ -7,11 +7,11 @@ provider's number counts hosts. Work stays where it runs; what is missing goes t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from trellis_wadm import naming
 from trellis_wadm.planner.desired import WorkloadScaler
-from trellis_wadm.planner.eligibility import Candidates, Side
+from trellis_wadm.planner.eligibility import Candidates
 from trellis_wadm.planner.result import Placement
 from trellis_wadm.planner.spread import compute_spread, distribute, even_out, match_hosts
 from trellis_wadm.planner.view import View
@@ -19,9 +19,10 @@ from trellis_wadm.planner.view import View
 __all__ = ["place"]
 
 
-def place(scaler: WorkloadScaler, view: View, side: Side | None = None) -> tuple[Placement, ...]:
+def place(scaler: WorkloadScaler, view: View) -> tuple[Placement, ...]:
     """Where each spread's share should run."""
     shares = compute_spread(scaler.instances, [spread.weight for spread in scaler.spreads])
+    side = view.sides.get(scaler.workload)
     groups = [view.group(spread.requirements, side) for spread in scaler.spreads]
     placed = _providers(scaler, shares, groups, view) if scaler.provider else _components(scaler, shares, groups, view)
     return tuple(
@@ -38,7 +39,7 @@ def _providers(
     most = sum(shares)
     fresh = [view.best(group, most, running) for group in groups]
     eligible = [(group.keeping & running) | set(best) for group, best in zip(groups, fresh, strict=True)]
-    order = sorted(frozenset().union(*eligible) & running)
+    order = sorted(frozenset().union(*eligible) & running, key=_quietest(view))
     order += sorted({host for best in fresh for host in best}, key=view.rank)
     chosen = match_hosts(shares, eligible, order)
     return [{host: 1 for host, spread in chosen.items() if spread == i} for i in range(len(shares))]
@@ -55,11 +56,21 @@ def _components(
         for counts in (*placed, *current[i + 1 :]):
             others.update(counts)
         order = _order(group, share - sum(current[i].values()), current[i], others, view)
-        counts = distribute(share, current[i], order)
+        # While instances move there are more than asked for; those that go are not those of a cordoned host.
+        kept = {host: n for host, n in current[i].items() if host not in group.open} if scaler.policy.even else {}
+        if sum(kept.values()) > share:
+            kept = {}
+        rest = {host: n for host, n in current[i].items() if host not in kept}
+        counts = {**kept, **distribute(share - sum(kept.values()), rest, order)}
         if scaler.policy.even and counts == current[i]:
             counts = _even(counts, group, others, scaler.policy.max_moves, view)
         placed.append(counts)
     return placed
+
+
+def _quietest(view: View) -> Callable[[str], tuple[int, str]]:
+    """Of hosts that run something already, those keep it that run the least."""
+    return lambda host: (view.load[host], host)
 
 
 def _order(
@@ -67,7 +78,7 @@ def _order(
 ) -> list[str]:
     """Open hosts, those first that should get more; only as many as matter."""
     if missing <= 0:
-        return sorted(host for host in current if host in group.open)
+        return sorted((host for host in current if host in group.open), key=_quietest(view))
     unused = view.best(group, missing, current.keys() | others.keys())
     return unused if len(unused) == missing else _all(group, others, view)
 

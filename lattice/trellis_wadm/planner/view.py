@@ -45,6 +45,8 @@ class Outcome:
     steps: tuple[Step, ...] = ()
     conditions: tuple[Condition, ...] = ()
     placements: tuple[Placement, ...] = ()
+    held: tuple[Step, ...] = ()
+    """Stops that wait until it runs elsewhere."""
     remembered: tuple[Command, ...] = ()
 
 
@@ -56,6 +58,8 @@ class View:
         self.now = now
         self.policy = policy
         self.configs: dict[str, ConfigState] = {}
+        self.sides: Mapping[str, Side] = {}
+        """Workloads that have to stay on one kind of hosts."""
         self.hosts: list[Host] = [host for _, host in sorted(observed.hosts.items())]
         self.load: dict[str, int] = {host.id: host.workloads for host in self.hosts}
         self.links: dict[LinkKey, Link] = {}

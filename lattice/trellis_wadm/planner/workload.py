@@ -13,7 +13,7 @@ from trellis_wadm.planner.commands import command_host
 from trellis_wadm.planner.components import converge_component
 from trellis_wadm.planner.desired import WorkloadScaler
 from trellis_wadm.planner.providers import converge_provider
-from trellis_wadm.planner.result import Condition, Placement
+from trellis_wadm.planner.result import Condition, Placement, Step
 from trellis_wadm.planner.view import Outcome, View
 
 __all__ = ["converge"]
@@ -35,6 +35,7 @@ def converge(scaler: WorkloadScaler, placements: Sequence[Placement], view: View
     changes = (converge_provider if scaler.provider else converge_component)(scaler, parts, view, needs)
     conditions += changes.conditions
     starts, stops = changes.starts, changes.stops
+    held: tuple[Step, ...] = ()
     if any(sum(placement.placed.values()) < placement.wanted for placement in placements):
         # A draining host keeps what could not be placed elsewhere.
         hosts = view.observed.hosts
@@ -45,9 +46,9 @@ def converge(scaler: WorkloadScaler, placements: Sequence[Placement], view: View
         conditions.append(
             Condition("moving", f"{len(stops)} host(s) keep what they have until it runs in its new place")
         )
-        stops = []
+        held, stops = tuple(stops), []
     steps = (*changes.evidence, *starts, *stops)
-    return Outcome(steps, tuple(conditions), tuple(placements), tuple(changes.remembered))
+    return Outcome(steps, tuple(conditions), tuple(placements), held, tuple(changes.remembered))
 
 
 def shortfalls(scaler: WorkloadScaler, placements: Sequence[Placement]) -> list[Condition]:
