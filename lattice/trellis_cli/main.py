@@ -15,13 +15,16 @@ from trellis_cli.commands import app as application
 from trellis_cli.commands import (
     call,
     config,
+    events,
     get,
     host,
     inspect_file,
     label,
     link,
+    logs,
     scale,
     secrets,
+    spy,
     start,
     stop,
     trace,
@@ -84,7 +87,8 @@ def build() -> typer.Typer:
         root.add_typer(by_hand, name=name, rich_help_panel="By hand")
         for alias in _ALIASES.get(name, ()):
             root.add_typer(by_hand, name=alias, hidden=True)
-    label.register(root)
+    for each in (label, events, logs, spy):
+        each.register(root)
     call.register(root)
     trace.register(root)
     inspect_file.register(root)

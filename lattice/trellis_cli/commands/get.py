@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trellis_cli.command import Cli, command
+from trellis_cli.commands.events import Kind, Since, Source, show_events
 from trellis_cli.lattice import open_lattice
 from trellis_cli.watching import Watch, watch
 
@@ -134,6 +135,11 @@ async def claims(cli: Cli, watch: Watch = None) -> None:
     await show(cli, watch, question)
 
 
+async def events(cli: Cli, watch: Watch = None, since: Since = None, type: Kind = None, source: Source = None) -> None:
+    """Show what happened in a lattice; with --watch new events follow. The same as `trellis events`."""
+    await show_events(cli, watch=watch is not None, since=since, kinds=type or [], source=source)
+
+
 async def apps(cli: Cli) -> None:
     """List the applications that are stored, and what is deployed of them."""
     from trellis_cli.commands.app import list_
@@ -173,3 +179,6 @@ def register(group: typer.Typer) -> None:
         secrets
     )
     command(group, "claims", aliases=("claim",), examples=("trellis get claims", "trellis get claims -o json"))(claims)
+    command(group, "events", aliases=("event",), examples=("trellis get events", "trellis get events -w -o jsonl"))(
+        events
+    )
