@@ -53,6 +53,7 @@ async def running_host(
     name: str = "one",
     labels: Mapping[str, str] | None = None,
     max_in_flight: int = 64,
+    settings_more: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> AsyncIterator[Host]:
     """A host that has joined; it stops, and must stop cleanly, when the block ends."""
@@ -65,6 +66,7 @@ async def running_host(
         labels=labels or {},
         stop_grace=2.0,
         max_in_flight=max_in_flight,
+        **(settings_more or {}),
     )
     host = Host(settings, **more)
     life = asyncio.create_task(host.run(), name=f"host {name}")
