@@ -7,6 +7,7 @@ the key.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
@@ -84,15 +85,19 @@ class WireModel(BaseModel):
     @classmethod
     def from_json(cls, payload: bytes | str) -> Self:
         """Raises `RequestInvalid` naming the key."""
-        return decode(TypeAdapter(cls), payload, cls.__name__)
+        return _read(cls.model_validate_json, payload, cls.__name__)
 
 
 def decode(adapter: TypeAdapter[T], payload: bytes | str, what: str) -> T:
     """The value in a payload. Raises `RequestInvalid`: what it should be, which key is wrong, and why."""
+    return _read(adapter.validate_json, payload, what)
+
+
+def _read(read: Callable[[bytes | str], T], payload: bytes | str, what: str) -> T:
     if len(payload) > MAX_MESSAGE:
         raise RequestInvalid(f"{what}: {len(payload)} bytes are more than the {MAX_MESSAGE} allowed.")
     try:
-        return adapter.validate_json(payload)
+        return read(payload)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
