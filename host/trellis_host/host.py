@@ -33,6 +33,7 @@ from trellis_host.runtime.router import Router
 from trellis_host.runtime.shared_state import SharedState
 from trellis_host.runtime.workloads import Workloads
 from trellis_host.settings import HostSettings, default_labels
+from trellis_host.standing import Standing
 from trellis_host.state import Answer, HostState, Outcome
 from trellis_host.telling import Telling, enter
 from trellis_host.wasi import HttpClient
@@ -117,6 +118,7 @@ class Host:
         self._answers = Tasks()
         self._told_problems: dict[str, str] = {}
         self._memory = MemoryGauge(clock)
+        self._standing = Standing(settings.key.id, clock, lambda: self._inventory_changed())
 
     @property
     def shared(self) -> SharedState:
@@ -185,6 +187,8 @@ class Host:
             connection, settings.lattice, self._on_member, probing=lambda host: self._invoker.waiting
         )
         self._invoker.on_nobody = members.doubt
+        self._members = members.membership
+        connection.listen(self._standing.connection)
         control = ControlServer(connection, settings.lattice, host_id, prefix=settings.control_prefix)
         register_all(control, self)
         life.push_async_callback(beats.aclose)
@@ -295,6 +299,7 @@ class Host:
         if change.kind in (ChangeKind.GONE, ChangeKind.LEFT, ChangeKind.RESTARTED):
             self._invoker.host_gone(change.host)
             self._server.host_gone(change.host)
+        self._standing.member(change, self._members.members)
         if change.host == self.state.host_id and change.beat.boot > self._boot:
             _log.error("Another process runs under the id of this host, %s: end one of the two", change.host)
 
@@ -382,6 +387,7 @@ class Host:
             version=VERSION,
             uptime=int(self._clock() - self._started),
             draining=not self._accepting,
+            cut_off=self._standing.told(),
             counts=self._router.counts(MAX_CALL_COUNTS) if calls else None,
         )
         return self.admission.named(inventory)

@@ -57,6 +57,7 @@ def describe(
     version: str,
     uptime: int,
     draining: bool,
+    cut_off: str | None,
     counts: Sequence[tuple[str, str, int, int]] | None,
 ) -> HostInventory:
     """What a host runs. With `counts` (source, target, local, lattice) it is the answer to a question, which also says
@@ -100,4 +101,5 @@ def describe(
         links=link_reports(workloads.providers) if asked else (),
         in_flight=workloads.in_flight if asked else None,
         draining=draining,
+        cut_off=cut_off,
     )

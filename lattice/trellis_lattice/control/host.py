@@ -127,6 +127,8 @@ class HostInventory(WireModel):
     """Calls that are executed here at the moment; v1 ignores it, and heartbeats leave it out."""
     draining: bool = False
     """Whether the host is about to leave and gives its work away; v1 ignores it."""
+    cut_off: Text | None = None
+    """That it is, or was lately, cut off from its lattice, for how long and why; v1 ignores it."""
 
 
 class StopHost(WireModel):
