@@ -155,7 +155,7 @@ class Applications:
                     if seen is not None:
                         await seen(report)
                     now_is = verdict(report, version)
-                    if now_is is Verdict.GOING:
+                    if now_is is Verdict.GOING and report.version in ("", version):
                         for line in told.lines(report, loop.time()):
                             say(line)
                     if now_is is Verdict.DEPLOYED:

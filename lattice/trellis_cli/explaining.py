@@ -20,6 +20,7 @@ from trellis_wadm.api import WadmClient
 from trellis_wadm.api.messages import StatusReport
 from trellis_wadm.board import StatusBoard
 from trellis_wadm.catalog import StoredApplication, desired_of_stored
+from trellis_wadm.history import chosen_version
 from trellis_wadm.manifest import Manifest
 from trellis_wadm.observe import Sight, observe, stored_applications
 from trellis_wadm.planner import Desired, Observed, Plan, plan
@@ -141,11 +142,16 @@ def stored_sides(
     Raises `NotFound`.
     """
     app = _application(name, stored)
-    return name, _before(app, against), _side(app, app.resolve(version))
+    return name, _before(app, against), _side(app, _version_of(app, version))
+
+
+def _version_of(app: StoredApplication, text: str | None) -> str:
+    """A version by its name or its number in the history; None: the newest."""
+    return app.resolve(None) if text is None else chosen_version(text, app.manifests, None, ())
 
 
 def _before(app: StoredApplication | None, against: str | None) -> Side:
-    version = app.resolve(against) if app and against is not None else app.deployed_version if app else None
+    version = _version_of(app, against) if app and against is not None else app.deployed_version if app else None
     return _side(app, version) if app and version else Side("(not deployed)", None)
 
 
@@ -222,7 +228,9 @@ def _explanation(
     if component is not None and not chosen:
         listed = ", ".join(scaler.component for scaler in workloads) or "none that is placed"
         raise NotFound(f"`{question.name}` has no component `{component}`.", remedy=f"It has: {listed}.")
-    unmet = [one for one in unmet_of(report, sight.host_names, now) if component is None or _is_about(one, chosen)]
+    # Which host was rejected for what stands beside each host.
+    told = [one for one in unmet_of(report, sight.host_names, now) if not one.reason.startswith("rejected-")]
+    unmet = [one for one in told if component is None or _is_about(one, chosen)]
     return Explanation(
         name=question.name,
         version=question.version,

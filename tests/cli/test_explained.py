@@ -137,7 +137,7 @@ def test_verdicts_are_summed_up() -> None:
 
     assert verdict_summary(verdicts) == "0 of 5 hosts: 3 lack zone=eu, 1 cordoned, 1 lacks gpu=yes"
     assert verdict_summary([verdict("N1", "accepted")]) == "1 of 1 host"
-    assert verdict_summary([]) == "0 of 0 hosts"
+    assert verdict_summary([]) == "0 hosts: none answers"
     assert verdict_summary([verdict("N1", "new-rule", reason="it is foreign")]) == "0 of 1 host: 1 it is foreign"
 
 
@@ -308,4 +308,4 @@ def test_a_lattice_without_hosts_is_a_problem_of_the_plan() -> None:
 
     text = plan_text(preview([Intent("one", manifest(data))], {}, Observed(), 0.0), {})
 
-    assert "nowhere (0 of 0 hosts)" in text
+    assert "nowhere (0 hosts: none answers)" in text

@@ -100,7 +100,8 @@ async def diff(
     cli: Cli,
     what: What,
     version: Annotated[
-        str | None, typer.Option("--version", metavar="A", help="This stored version; default: the newest.")
+        str | None,
+        typer.Option("--version", metavar="A", help="This stored version (name or number); default: the newest."),
     ] = None,
     against: Annotated[
         str | None, typer.Option("--against", metavar="B", help="Compare with this one; default: the deployed one.")
@@ -207,7 +208,10 @@ async def rollback(
         version = chosen_version(to, stored, report.deployed, [one.version for one in report.deployments])
         if dry_run:
             return await plan(cli, name, version)
-        cli.terminal.note(f"Taking `{name}` from version {report.deployed or '(none)'} to {version}.")
+        if version == report.deployed:
+            cli.terminal.note(f"`{name}` is at version {version} already.")
+        else:
+            cli.terminal.note(f"Taking `{name}` from {report.deployed or 'no version'} to {version}.")
         wanted = [Stored(name, version, False)]
         code, reports = await deploy_source(cli, applications, wanted, wait=not no_wait, watch=watch)
     data: list[dict[str, Any]] = [{**one, "previous_version": report.deployed} for one in reports]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from trellis_cli.output.style import PLAIN, Style, clean
 from trellis_cli.output.table import align
 from trellis_lattice.ids import short
-from trellis_wadm.planner.commands import ScaleComponent, StartProvider, command_host, describe, to_json
+from trellis_wadm.planner.commands import Command, PutLink, ScaleComponent, StartProvider, command_host, describe
 from trellis_wadm.planner.result import HostVerdict, Placement, Step
 from trellis_wadm.preview import Preview, Problem, Transition
 
@@ -46,6 +47,8 @@ def step_text(step: Step, names: Mapping[str, str]) -> str:
 
 def verdict_summary(verdicts: Sequence[HostVerdict]) -> str:
     """`0 of 5 hosts: 3 lack zone=eu, 1 cordoned`."""
+    if not verdicts:
+        return "0 hosts: none answers"
     rejected = Counter(_lack(verdict) for verdict in verdicts if not verdict.accepted)
     fitting = len(verdicts) - rejected.total()
     hosts = "1 host" if len(verdicts) == 1 else f"{len(verdicts)} hosts"
@@ -104,11 +107,20 @@ def _step_data(step: Step, names: Mapping[str, str]) -> dict[str, Any]:
     host = command_host(step.command)
     return {
         "stage": str(step.stage),
-        **to_json(step.command),
+        "command": type(step.command).__name__,
+        **_arguments(step.command),
         "host_name": (names.get(host) or None) if host is not None else None,
         "reason": step.reason,
         "app": step.app,
     }
+
+
+def _arguments(command: Command) -> dict[str, Any]:
+    """What a command says, under the names that its control operation has for it."""
+    if isinstance(command, PutLink):
+        return command.link.model_dump(mode="json")
+    given = {field.name: getattr(command, field.name) for field in fields(command)}
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
 
 
 def _placement_data(placement: Placement, names: Mapping[str, str]) -> dict[str, Any]:
