@@ -11,6 +11,16 @@ import typer
 from trellis_cli.command import Cli, command
 from trellis_cli.connecting import find_target
 from trellis_cli.exits import ExitCode
+from trellis_cli.hosting.sources import (
+    AllowedInsecure,
+    AllowLatest,
+    ConfigService,
+    PolicyChanges,
+    PolicyTimeout,
+    PolicyTopic,
+    RegistryConfig,
+    Sources,
+)
 from trellis_cli.settings import default_data_dir
 
 __all__ = ["register"]
@@ -38,6 +48,13 @@ def run(
             envvar="TRELLIS_HOST_SEED",
         ),
     ] = None,
+    allow_latest: AllowLatest = False,
+    allowed_insecure: AllowedInsecure = None,
+    registry_config: RegistryConfig = None,
+    policy_topic: PolicyTopic = None,
+    policy_changes_topic: PolicyChanges = None,
+    policy_timeout_ms: PolicyTimeout = 1000,
+    config_service: ConfigService = False,
     listeners_socket: Annotated[Path | None, typer.Option("--listeners-socket", hidden=True)] = None,
     supervisor_fd: Annotated[int | None, typer.Option("--supervisor-fd", hidden=True)] = None,
 ) -> ExitCode:
@@ -58,6 +75,15 @@ def run(
         cache_dir=(cache_dir or directory / "cache").expanduser().absolute(),
         labels=parse_labels(label or ()),
         seed=seed,
+        sources=Sources(
+            allow_latest=allow_latest,
+            allowed_insecure=tuple(allowed_insecure or ()),
+            registry_config=registry_config,
+            policy_topic=policy_topic,
+            policy_changes_topic=policy_changes_topic,
+            policy_timeout_ms=policy_timeout_ms,
+            config_service=config_service,
+        ),
         listeners_socket=listeners_socket,
         supervisor_fd=supervisor_fd,
     )

@@ -13,6 +13,7 @@ import typer
 from trellis_cli.command import Cli, command
 from trellis_cli.connecting import Target, find_target, without_connection
 from trellis_cli.exits import ExitCode
+from trellis_cli.hosting.sources import AllowedInsecure, AllowLatest, PolicyTopic, Sources
 from trellis_cli.output import Report
 from trellis_cli.settings import default_data_dir
 from trellis_cli.targets import FIELDS
@@ -51,6 +52,9 @@ def up(
     label: Annotated[
         list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label of every host; may be repeated.")
     ] = None,
+    allow_latest: AllowLatest = False,
+    allowed_insecure: AllowedInsecure = None,
+    policy_topic: PolicyTopic = None,
     wadm_manifest: Annotated[
         list[Path] | None,
         typer.Option("--wadm-manifest", metavar="FILE", help="Deploy this application as well; may be repeated."),
@@ -77,6 +81,7 @@ def up(
         connection=tuple(target.environment.items()) if external else (),
         nats_port=nats_port,
         start_timeout=cli.settings.patience(60.0),
+        sources=Sources(allow_latest, tuple(allowed_insecure or ()), policy_topic=policy_topic),
         manifests=tuple(path.absolute() for path in wadm_manifest or ()),
     )
     _check_manifests(settings)

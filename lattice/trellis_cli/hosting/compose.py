@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,9 @@ def _host(options: HostOptions) -> Host:
         control_prefix=options.target.control_prefix or CONTROL_PREFIX,
         labels=options.labels,
         stop_grace=DRAIN_GRACE,
+        images=options.sources.images(os.environ),
+        policy=options.sources.policy(),
+        config_service=options.sources.config_service,
     )
     # Two processes of one host are told apart by when they started: the later one takes over what the first held.
     reconciler = ReconcilerService(options.target.place.lattice, identity.key.id, boot=time.time_ns() // 1_000_000)

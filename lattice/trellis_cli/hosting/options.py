@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trellis_cli.connecting import Target
+from trellis_cli.hosting.sources import Sources
 
 __all__ = ["DRAIN_GRACE", "HostOptions"]
 
@@ -23,5 +24,7 @@ class HostOptions:
     cache_dir: Path
     labels: dict[str, str]
     seed: str | None = None
+    sources: Sources = field(default_factory=Sources)
+    """What it may run, and where that comes from."""
     listeners_socket: Path | None = None
     supervisor_fd: int | None = None

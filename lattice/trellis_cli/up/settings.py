@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trellis_cli.connecting import without_connection
+from trellis_cli.hosting.sources import Sources
 
 __all__ = ["HostCommand", "UpSettings", "child_environment", "host_command", "host_names", "up_arguments"]
 
@@ -20,6 +21,8 @@ class UpSettings:
     lattice: str
     hosts: int = 1
     labels: tuple[tuple[str, str], ...] = ()
+    sources: Sources = field(default_factory=Sources)
+    """What every host may run, and where that comes from."""
     nats_url: str | None = None
     connection: tuple[tuple[str, str], ...] = ()
     """How to connect to that NATS, as variables of the environment of everything that does."""
@@ -55,7 +58,7 @@ def host_command(settings: UpSettings, name: str, nats_url: str, listeners: Path
     command += ["--listeners-socket", str(listeners)]
     for key, value in settings.labels:
         command += ["--label", f"{key}={value}"]
-    return command
+    return command + settings.sources.arguments()
 
 
 def child_environment(environ: Mapping[str, str], settings: UpSettings) -> dict[str, str]:
@@ -75,4 +78,4 @@ def up_arguments(settings: UpSettings) -> list[str]:
         arguments += ["--label", f"{key}={value}"]
     for path in settings.manifests:
         arguments += ["--wadm-manifest", str(path)]
-    return arguments
+    return arguments + settings.sources.arguments()
