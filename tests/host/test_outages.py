@@ -129,6 +129,18 @@ async def test_links_within_a_host_need_no_nats(nats: Nats, lattice: str, tmp_pa
     assert [each.text.strip() for each in answers] == [f"Counter key: {n}" for n in (1, 2, 3, 4)]
 
 
+async def test_a_host_that_was_cut_off_says_so_when_it_is_back(nats: Nats, lattice: str, tmp_path: Path) -> None:
+    async with running_host(nats.url, lattice, tmp_path) as one, operating(nats, lattice) as operator:
+        assert one.inventory().cut_off is None
+        await nats.stop()
+        await eventually(lambda: one.inventory().cut_off is not None)
+        await nats.start_again()
+        await eventually(lambda: (one.inventory().cut_off or "").startswith("Was cut off"))
+        await eventually(lambda: operator.connection.connected)
+        told = await operator.ask(host.GET, to=one.state.host_id)
+        assert "the connection to NATS was lost" in told.unwrap().cut_off
+
+
 async def test_a_link_to_another_host_is_unavailable_meanwhile(nats: Nats, lattice: str, tmp_path: Path) -> None:
     listeners = NotingListeners()
     async with (

@@ -49,7 +49,7 @@ class Cut:
 
 
 class Reach:
-    """What one host knows of its own reach. Methods that are told something return the cut that began or ended by it."""
+    """What one host knows of its own reach. What is told to it answers with the cut that began or ended by it."""
 
     def __init__(self) -> None:
         self._silent: deque[float] = deque(maxlen=2)
