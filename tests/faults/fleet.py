@@ -278,6 +278,21 @@ class Fleet:
             while await self._instances(component) != total:
                 await asyncio.sleep(0.02)
 
+    async def until_image(self, component: str, image: str, *, on: int, seconds: float = 2 * PATIENCE) -> None:
+        """Waits until the component runs on so many hosts, and everywhere from that image."""
+        async with asyncio.timeout(seconds):
+            while (images := await self._images(component)) != [image] * on:
+                assert len(images) <= on, f"{component} runs on {len(images)} hosts"
+                await asyncio.sleep(0.05)
+
+    async def _images(self, component: str) -> list[str]:
+        return [
+            what.image_ref
+            for each in (await self.inventories()).values()
+            for what in each.components
+            if what.id.endswith(f"-{component}")
+        ]
+
     async def _instances(self, component: str) -> int:
         return sum(
             what.max_instances

@@ -22,6 +22,7 @@ def hello(
     edge: Mapping[str, str] = MappingProxyType({"role": "edge"}),
     instances: int = INSTANCES,
     image: str = IMAGE,
+    version: str = "",
 ) -> dict[str, Any]:
     """A greeting over HTTP: listened for on hosts with the labels `edge`, answered on one or all with role=worker."""
     role = {"role": "worker"}
@@ -30,10 +31,11 @@ def hello(
     else:
         spread = {"type": "spreadscaler", "properties": {"instances": instances, "spread": [_rule("worker", role)]}}
     listen = {"name": "listen", "properties": {"address": f"0.0.0.0:{port}"}}
+    annotations = {"description": "A greeting under fire", **({"version": version} if version else {})}
     return {
         "apiVersion": "core.oam.dev/v1beta1",
         "kind": "Application",
-        "metadata": {"name": "greet", "annotations": {"description": "A greeting under fire"}},
+        "metadata": {"name": "greet", "annotations": annotations},
         "spec": {
             "components": [
                 {"name": "hello", "type": "component", "properties": {"image": image}, "traits": [spread]},

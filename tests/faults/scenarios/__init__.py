@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults.scenarios import deaths, nodes, wires
+from tests.faults.scenarios import changes, deaths, nodes, wires
 from tests.faults.scenarios.setting import Bench, Scenario
 
 __all__ = ["NEEDS_NETWORK", "SCENARIOS", "SHORT", "Bench"]
@@ -19,6 +19,9 @@ SCENARIOS: dict[str, Scenario] = {
     "throttle": wires.throttle,
     "half-open": wires.half_open,
     "nats-node": nodes.nats_node,
+    "sigterm": changes.sigterm,
+    "drain": changes.drain,
+    "update": changes.update,
 }
 NEEDS_NETWORK = frozenset({"partition", "one-way", "cut-off", "loss", "throttle"})
 """Those that break wires, and so need namespaces."""
