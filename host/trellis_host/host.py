@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from trellis_host.control import register_all
 from trellis_host.engine import Engine, EngineSettings
+from trellis_host.leaving import Departure
 from trellis_host.memory import MemoryGauge
 from trellis_host.reports import describe, problems_of
 from trellis_host.runtime.admission import Admission
@@ -113,7 +114,7 @@ class Host:
         self._changed: Callable[[], None] = lambda: None
         self._heartbeat_due = asyncio.Event()
         self._stop = asyncio.Event()
-        self._grace = settings.stop_grace
+        self._departure = Departure(self.state, settings.lattice)
         self._accepting = True
         self._answers = Tasks()
         self._told_problems: dict[str, str] = {}
@@ -131,9 +132,12 @@ class Host:
     # life ---------------------------------------------------------------------------------------------
 
     def request_stop(self, *, grace: float | None = None) -> None:
-        """Begins to stop; `run` returns when that is done. `grace` in seconds for what is under way."""
-        if grace is not None:
-            self._grace = min(grace, self.settings.stop_grace)
+        """Begins to stop; `run` returns when that is done.
+
+        First others get its work, as far as they can, then it finishes what is under way: `grace` seconds in all.
+        """
+        longest = self.settings.stop_grace
+        self._departure.begin(self._within(0), longest if grace is None else min(grace, longest))
         self._accepting = False
         self._stop.set()
         self._changed()
@@ -208,6 +212,7 @@ class Host:
         over = asyncio.Event()
         services = [tasks.keep(partial(each.run, connection, over), name="service") for each in self._services]
         await self._stop.wait()
+        await self._departure.moved(connection, lambda: {id: m.beat for id, m in members.membership.members.items()})
         over.set()
         await self._end_services(services)
         for task in beside:
@@ -253,7 +258,7 @@ class Host:
     async def _finish(self) -> None:
         """Finishes what is under way; ends it if this is not an orderly stop."""
         self._accepting = False
-        await self._workloads.aclose(self._grace if self._stop.is_set() else 0.0)
+        await self._workloads.aclose(max(0.0, self._departure.until - self._within(0)))
 
     async def _say_goodbye(self) -> None:
         if self.ready.is_set():
@@ -283,6 +288,7 @@ class Host:
             await self.publish(heartbeat)
 
     def _inventory_changed(self) -> None:
+        self._departure.stirred()
         self._changed()
         self._heartbeat_due.set()
 
@@ -296,6 +302,7 @@ class Host:
 
     def _on_member(self, change: Change) -> None:
         """A host that died takes the calls it executed with it; their callers learn of it now."""
+        self._departure.stirred()
         if change.kind in (ChangeKind.GONE, ChangeKind.LEFT, ChangeKind.RESTARTED):
             self._invoker.host_gone(change.host)
             self._server.host_gone(change.host)

@@ -55,8 +55,8 @@ class HostSettings:
     heartbeat_interval: float = 30.0
     """Seconds between v1 heartbeats."""
     connect_timeout: float = 10.0
-    stop_grace: float = 10.0
-    """Seconds that what is under way gets when the host stops."""
+    stop_grace: float = 30.0
+    """Seconds that a host which stops gets to give its work to others and to finish what is under way."""
     max_in_flight: int = 2048
     """Sandboxes alive at one time."""
     images: ImageSettings = field(default_factory=ImageSettings)

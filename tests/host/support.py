@@ -54,6 +54,7 @@ async def running_host(
     labels: Mapping[str, str] | None = None,
     max_in_flight: int = 64,
     settings_more: Mapping[str, Any] | None = None,
+    stop_grace: float = 2.0,
     **more: Any,
 ) -> AsyncIterator[Host]:
     """A host that has joined; it stops, and must stop cleanly, when the block ends."""
@@ -64,7 +65,7 @@ async def running_host(
         nats=ConnectionSettings(urls=(url,), name=name),
         lattice=lattice,
         labels=labels or {},
-        stop_grace=2.0,
+        stop_grace=stop_grace,
         max_in_flight=max_in_flight,
         **(settings_more or {}),
     )

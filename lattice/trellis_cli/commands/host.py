@@ -21,6 +21,7 @@ from trellis_cli.hosting.sources import (
     RegistryConfig,
     Sources,
 )
+from trellis_cli.output import parse_duration
 from trellis_cli.settings import default_data_dir
 
 __all__ = ["register"]
@@ -55,15 +56,24 @@ def run(
     policy_changes_topic: PolicyChanges = None,
     policy_timeout_ms: PolicyTimeout = 1000,
     config_service: ConfigService = False,
+    drain_timeout: Annotated[
+        str | None,
+        typer.Option(
+            "--drain-timeout",
+            metavar="DURATION",
+            help="How long it may take to leave: others get its work, what is under way ends; default: 30s.",
+            envvar="TRELLIS_DRAIN_TIMEOUT",
+        ),
+    ] = None,
     listeners_socket: Annotated[Path | None, typer.Option("--listeners-socket", hidden=True)] = None,
     supervisor_fd: Annotated[int | None, typer.Option("--supervisor-fd", hidden=True)] = None,
 ) -> ExitCode:
     """Run one host in the foreground and join the lattice at --nats-url.
 
-    While NATS cannot be reached it waits and tries again. Ctrl-C or SIGTERM drains it: it takes no new work, finishes
-    what it has, and leaves.
+    While NATS cannot be reached it waits and tries again. Ctrl-C or SIGTERM drains it: it takes no new work, serves on
+    until other hosts have taken over what they can, finishes what it has, and leaves.
     """
-    from trellis_cli.hosting.options import HostOptions
+    from trellis_cli.hosting.options import DRAIN_GRACE, HostOptions
     from trellis_cli.hosting.process import run_host
     from trellis_cli.labels import parse_labels
 
@@ -86,6 +96,7 @@ def run(
         ),
         listeners_socket=listeners_socket,
         supervisor_fd=supervisor_fd,
+        drain_grace=parse_duration(drain_timeout) if drain_timeout is not None else DRAIN_GRACE,
     )
     return run_host(options)
 

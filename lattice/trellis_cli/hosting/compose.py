@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from trellis_cli.hosting.identity import load_identity
-from trellis_cli.hosting.options import DRAIN_GRACE, HostOptions
+from trellis_cli.hosting.options import HostOptions
 from trellis_cli.up.channel import SupervisorChannel
 from trellis_host.host import Host
 from trellis_host.settings import HostSettings
@@ -69,7 +69,7 @@ async def _serve(options: HostOptions, channel: SupervisorChannel | None, leave:
         await asyncio.wait([running, leaving], return_when=asyncio.FIRST_COMPLETED)
         if not host.ready.is_set():
             running.cancel()
-        host.request_stop(grace=DRAIN_GRACE)
+        host.request_stop(grace=options.drain_grace)
         await asyncio.wait([running])
     finally:
         for task in (running, ready, leaving):
@@ -88,10 +88,10 @@ def _host(options: HostOptions) -> Host:
         lattice=options.target.place.lattice,
         control_prefix=options.target.control_prefix or CONTROL_PREFIX,
         labels=options.labels,
-        stop_grace=DRAIN_GRACE,
         images=options.sources.images(os.environ),
         policy=options.sources.policy(),
         config_service=options.sources.config_service,
+        stop_grace=options.drain_grace,
     )
     # Two processes of one host are told apart by when they started: the later one takes over what the first held.
     reconciler = ReconcilerService(options.target.place.lattice, identity.key.id, boot=time.time_ns() // 1_000_000)

@@ -10,8 +10,8 @@ from trellis_cli.hosting.sources import Sources
 
 __all__ = ["DRAIN_GRACE", "HostOptions"]
 
-DRAIN_GRACE = 12.0
-"""Seconds a host may drain. Shorter than what a supervisor grants it."""
+DRAIN_GRACE = 30.0
+"""Seconds a host may drain: give its work to others, then finish what it has. Shorter than what a supervisor grants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +28,4 @@ class HostOptions:
     """What it may run, and where that comes from."""
     listeners_socket: Path | None = None
     supervisor_fd: int | None = None
+    drain_grace: float = DRAIN_GRACE

@@ -17,7 +17,7 @@ from typing import Any
 
 from trellis_cli.exits import ExitCode
 from trellis_cli.hosting.logs import start_logging
-from trellis_cli.hosting.options import DRAIN_GRACE, HostOptions
+from trellis_cli.hosting.options import HostOptions
 from trellis_cli.up.channel import SupervisorChannel
 
 __all__ = ["run_host"]
@@ -45,11 +45,11 @@ async def _main(options: HostOptions) -> ExitCode:
     from trellis_cli.hosting.compose import serve
 
     channel = SupervisorChannel(options.supervisor_fd) if options.supervisor_fd is not None else None
-    departure = _Departure()
+    departure = _Departure(options.drain_grace)
     watching = asyncio.create_task(departure.watch(channel), name="watch-supervisor")
     try:
         with departure:
-            await _until(departure.leave, serve(options, channel, departure.leave))
+            await _until(departure.leave, serve(options, channel, departure.leave), options.drain_grace)
     finally:
         watching.cancel()
         if channel is not None:
@@ -57,15 +57,15 @@ async def _main(options: HostOptions) -> ExitCode:
     return ExitCode.INTERRUPTED if departure.reason == "SIGINT" else ExitCode.OK
 
 
-async def _until(leave: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Runs `work`, which ends by itself once `leave` is set; cancels it if it takes longer than a drain may."""
+async def _until(leave: asyncio.Event, work: Coroutine[Any, Any, None], grace: float) -> None:
+    """Runs `work`, which ends by itself once `leave` is set; cancels it if that takes longer than `grace` seconds."""
     task = asyncio.create_task(work, name="serve")
     leaving = asyncio.create_task(leave.wait(), name="leave")
     try:
         await asyncio.wait([task, leaving], return_when=asyncio.FIRST_COMPLETED)
-        _, late = await asyncio.wait([task], timeout=DRAIN_GRACE + 1.0)
+        _, late = await asyncio.wait([task], timeout=grace + 1.0)
         if late:
-            _log.warning("The host did not drain within %.0f s; it leaves now", DRAIN_GRACE)
+            _log.warning("The host did not drain within %.0f s; it leaves now", grace)
             task.cancel()
             await asyncio.wait([task], timeout=1.0)
     finally:
@@ -77,7 +77,8 @@ async def _until(leave: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 class _Departure:
     """Why and when the host leaves."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
         self.leave = asyncio.Event()
         self.reason = ""
 
@@ -107,4 +108,4 @@ class _Departure:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, DRAIN_GRACE + _HARD_END)
+        signal.setitimer(signal.ITIMER_REAL, self._grace + _HARD_END)

@@ -29,7 +29,7 @@ class UpSettings:
     nats_port: int | None = None
     start_timeout: float = 60.0
     """Seconds from the start until every host is ready."""
-    stop_grace: float = 20.0
+    stop_grace: float = 40.0
     """Seconds that a host gets for draining before it is killed."""
     manifests: tuple[Path, ...] = ()
     """Applications to deploy once all hosts are ready."""
