@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from trellis_lattice import subjects
 from trellis_lattice.control import (
     OPERATIONS,
     CtlResponse,
+    claims,
     component,
     config,
     find,
@@ -25,161 +27,81 @@ from trellis_lattice.control import (
     registry,
     subscriptions,
 )
+from trellis_lattice.control.policy import PolicyDecision, PolicyRequest
+from trellis_lattice.control.supplemental import SupplementalConfig, SupplementalRequest
 from trellis_lattice.errors import Conflict, NotFound, Overloaded, PeerMisbehaved, RequestInvalid, TrellisError
+from trellis_lattice.links import ComponentSpec
 
-REQUESTS: list[tuple[Any, dict[str, Any]]] = [
-    (
-        component.AUCTION,
-        {"component_ref": "ghcr.io/x/echo:1", "component_id": "app-echo", "constraints": {"zone": "a"}},
-    ),
-    (
-        component.SCALE,
-        {
-            "component_ref": "ghcr.io/x/echo:1",
-            "component_id": "app-echo",
-            "count": 4,
-            "host_id": "NDX",
-            "annotations": {"k": "v"},
-            "config": ["cfg-a", "SECRET_app-pw"],
-            "allow_update": False,
-            "component_limits": {"max_memory_limit": "67108864"},
-        },
-    ),
-    (
-        component.UPDATE,
-        {"component_id": "app-echo", "new_component_ref": "ghcr.io/x/echo:2", "host_id": "NDX", "annotations": {}},
-    ),
-    (component.PREPARE, {"component_ref": "ghcr.io/x/echo:1", "host_id": "NDX"}),
-    (provider.AUCTION, {"provider_ref": "r", "provider_id": "app-http", "constraints": {}}),
-    (
-        provider.START,
-        {
-            "provider_id": "app-http",
-            "provider_ref": "ghcr.io/x/http:1",
-            "host_id": "NDX",
-            "config": ["http-cfg"],
-            "annotations": {"k": "v"},
-        },
-    ),
-    (provider.STOP, {"host_id": "NDX", "provider_id": "app-http"}),
-    (
-        link.PUT,
-        {
-            "source_id": "app-echo",
-            "target": "app-kv",
-            "name": "default",
-            "wit_namespace": "wasi",
-            "wit_package": "keyvalue",
-            "interfaces": ["store", "atomics"],
-            "source_config": [],
-            "target_config": ["kv-cfg", "SECRET_app-kvpw"],
-        },
-    ),
-    (
-        link.DEL,
-        {"source_id": "app-echo", "name": "default", "wit_namespace": "wasi", "wit_package": "keyvalue"},
-    ),
-    (config.PUT, {"k": "v"}),
-    (host.STOP, {"host_id": "NDX", "timeout": 2000}),
-    (label.PUT, {"key": "zone", "value": "a"}),
-    (label.DEL, {"key": "zone"}),
-    (registry.PUT, {"ghcr.io": {"registryType": "oci", "username": "u", "password": "p"}}),
-]
-
-RESPONSES: list[tuple[Any, Any]] = [
-    (
-        host.PING,
-        {
-            "id": "NDX",
-            "friendly_name": "crimson-meadow-4211",
-            "lattice": "default",
-            "labels": {"hostcore.arch": "x86_64", "hostcore.os": "linux", "hostcore.osfamily": "unix"},
-            "uptime_seconds": 93,
-            "uptime_human": "1m 33s",
-            "version": "1.9.2",
-            "ctl_host": "nats://127.0.0.1:4222",
-            "rpc_host": "nats://127.0.0.1:4222",
-            "js_domain": "leaf",
-        },
-    ),
-    (
-        host.GET,
-        {
-            "host_id": "NDX",
-            "friendly_name": "crimson-meadow-4211",
-            "version": "1.9.2",
-            "uptime_human": "1m 33s",
-            "uptime_seconds": 93,
-            "labels": {"zone": "a"},
-            "components": [
-                {
-                    "id": "app-echo",
-                    "image_ref": "ghcr.io/x/echo:1",
-                    "name": "echo",
-                    "annotations": {"wasmcloud.dev/appspec": "app"},
-                    "revision": 0,
-                    "max_instances": 4,
-                    "limits": None,
-                }
-            ],
-            "providers": [
-                {
-                    "id": "app-http",
-                    "image_ref": "ghcr.io/x/http:1",
-                    "name": "http-server",
-                    "annotations": {},
-                    "revision": 0,
-                }
-            ],
-        },
-    ),
-    (
-        component.AUCTION,
-        {
-            "component_ref": "ghcr.io/x/echo:1",
-            "component_id": "app-echo",
-            "host_id": "NDX",
-            "constraints": {"zone": "a"},
-        },
-    ),
-    (
-        provider.AUCTION,
-        {"host_id": "NDX", "provider_ref": "r", "provider_id": "app-http", "constraints": {}},
-    ),
-    (
-        link.GET,
-        [
-            {
-                "source_id": "app-echo",
-                "target": "app-kv",
-                "name": "default",
-                "wit_namespace": "wasi",
-                "wit_package": "keyvalue",
-                "interfaces": ["store"],
-                "source_config": [],
-                "target_config": ["kv-cfg"],
-            }
-        ],
-    ),
-    (config.GET, {"k": "v"}),
-]
+EXAMPLES = Path(__file__).parent / "examples"
 
 
-@pytest.mark.parametrize(("operation", "golden"), REQUESTS, ids=lambda v: getattr(v, "name", ""))
-def test_recorded_requests_survive_both_directions(operation: Any, golden: dict[str, Any]) -> None:
+def recorded(name: str) -> list[dict[str, Any]]:
+    """Messages as v1 writes them."""
+    examples: list[dict[str, Any]] = json.loads((EXAMPLES / f"{name}.json").read_text())
+    return examples
+
+
+def operation_of(example: dict[str, Any]) -> Any:
+    noun, _, verb = example["operation"].partition(".")
+    return OPERATIONS[noun, verb]
+
+
+def label_of(example: dict[str, Any]) -> str:
+    return str(example.get("operation") or example.get("message") or example.get("key"))
+
+
+OPEN_MAPS = ("registry.put", "config.put")
+"""Requests in which every key is a name."""
+
+
+@pytest.mark.parametrize("example", recorded("control-requests"), ids=label_of)
+def test_recorded_requests_survive_both_directions(example: dict[str, Any]) -> None:
+    operation, golden = operation_of(example), example["payload"]
     request = operation.decode_request(json.dumps(golden).encode())
     assert json.loads(operation.encode_request(request)) == golden
-    unknown = {**golden, "from_the_future": "x"}
-    if operation is not registry.PUT and operation is not config.PUT:
+    if example["operation"] not in OPEN_MAPS:
+        unknown = {**golden, "from_the_future": "x"}
         assert operation.decode_request(json.dumps(unknown).encode()) == request
 
 
-@pytest.mark.parametrize(("operation", "golden"), RESPONSES, ids=lambda v: getattr(v, "name", ""))
-def test_recorded_responses_survive_both_directions(operation: Any, golden: Any) -> None:
-    envelope = {"success": True, "message": "", "response": golden}
+@pytest.mark.parametrize("example", recorded("control-replies"), ids=label_of)
+def test_recorded_replies_survive_both_directions(example: dict[str, Any]) -> None:
+    operation, envelope = operation_of(example), example["envelope"]
     response = operation.decode_response(json.dumps(envelope).encode())
     assert json.loads(operation.encode_response(response)) == envelope
-    assert operation.encode_response(CtlResponse.ok(response.unwrap())) == operation.encode_response(response)
+    response.unwrap()
+
+
+@pytest.mark.parametrize("example", recorded("control-refusals"), ids=label_of)
+def test_recorded_refusals_become_errors(example: dict[str, Any]) -> None:
+    with pytest.raises(TrellisError) as caught:
+        operation_of(example).decode_response(json.dumps(example["envelope"]).encode()).unwrap()
+    assert (caught.value.message, caught.value.code) == (example["envelope"]["message"], example["error"])
+
+
+def test_every_operation_is_recorded() -> None:
+    asked = {example["operation"] for example in recorded("control-requests")}
+    answered = {example["operation"] for example in recorded("control-replies")}
+    ours = {"component.prepare"}
+    assert asked == {op.name for op in OPERATIONS.values() if op.request is not None}
+    assert answered | ours == {op.name for op in OPERATIONS.values()}
+
+
+@pytest.mark.parametrize("example", recorded("state"), ids=label_of)
+def test_recorded_state_survives_both_directions(example: dict[str, Any]) -> None:
+    payload = json.dumps(example["value"]).encode()
+    claimed = example["key"].startswith(claims.CLAIMS_PREFIX)
+    value = claims.read_claims(example["key"], payload) if claimed else ComponentSpec.from_json(payload)
+    assert json.loads(value.to_json()) == example["value"]
+
+
+SERVICES = {type.__name__: type for type in (PolicyRequest, PolicyDecision, SupplementalRequest, SupplementalConfig)}
+
+
+@pytest.mark.parametrize("example", recorded("services"), ids=label_of)
+def test_recorded_messages_of_services_survive_both_directions(example: dict[str, Any]) -> None:
+    read = SERVICES[example["message"]].from_json(json.dumps(example["value"]))
+    assert json.loads(read.to_json()) == example["value"]
 
 
 def test_an_inventory_tells_what_is_prepared() -> None:

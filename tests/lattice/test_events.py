@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,71 +16,18 @@ from trellis_lattice import events
 from trellis_lattice.bus.connection import Connection
 from trellis_lattice.events.feed import EventPublisher, listen
 
-LINK = {
-    "source_id": "a",
-    "target": "b",
-    "name": "default",
-    "wit_namespace": "wasi",
-    "wit_package": "http",
-    "interfaces": ["incoming-handler"],
-    "source_config": ["c"],
-    "target_config": [],
-}
-LINK_ID = {key: LINK[key] for key in ("source_id", "name", "wit_namespace", "wit_package")}
-SCALED = {"component_id": "c", "host_id": "N", "image_ref": "r", "max_instances": 3, "annotations": {"k": "v"}}
-HEALTH = {"host_id": "N", "provider_id": "p"}
-GOLDEN: dict[str, dict[str, Any]] = {
-    "host_started": {"friendly_name": "x", "labels": {"a": "b"}, "uptime_seconds": 0, "version": "1.9.2"},
-    "host_heartbeat": {
-        "host_id": "N",
-        "friendly_name": "x",
-        "version": "1.9.2",
-        "uptime_human": "30s",
-        "uptime_seconds": 30,
-        "labels": {},
-        "components": [
-            {"id": "c", "image_ref": "r", "annotations": {}, "revision": 0, "max_instances": 4, "limits": None}
-        ],
-        "providers": [{"id": "p", "image_ref": "r", "annotations": {}, "revision": 0}],
-    },
-    "host_stopped": {"labels": {"a": "b"}},
-    "labels_changed": {"host_id": "N", "labels": {}},
-    "component_scaled": SCALED,
-    "component_scale_failed": {**SCALED, "error": "no such image"},
-    "provider_started": {"provider_id": "p", "host_id": "N", "image_ref": "r", "annotations": {}},
-    "provider_start_failed": {
-        "provider_id": "p",
-        "provider_ref": "r",
-        "host_id": "N",
-        "error": "bad",
-        "link_name": "default",
-    },
-    "provider_stopped": {
-        "host_id": "N",
-        "provider_id": "p",
-        "annotations": {},
-        "reason": "stop",
-        "instance_id": "i",
-        "public_key": "",
-        "link_name": "default",
-    },
-    "health_check_passed": HEALTH,
-    "health_check_failed": HEALTH,
-    "health_check_status": HEALTH,
-    "linkdef_set": LINK,
-    "linkdef_set_failed": {**LINK, "error": "conflict"},
-    "linkdef_deleted": {**LINK_ID, "target": "b", "interfaces": ["incoming-handler"]},
-    "config_set": {"config_name": "c"},
-    "config_deleted": {"config_name": "c"},
-}
+RECORDED: list[dict[str, Any]] = json.loads((Path(__file__).parent / "examples" / "events.json").read_text())
+KINDS = sorted({example["kind"] for example in RECORDED})
+LINK_ID = {"source_id": "a", "name": "default", "wit_namespace": "wasi", "wit_package": "http"}
 
 
 def test_every_kind_is_recorded() -> None:
-    assert set(GOLDEN) == set(events.EVENTS)
+    assert set(KINDS) == set(events.EVENTS)
 
 
-@pytest.mark.parametrize("kind", sorted(GOLDEN))
-def test_recorded_events_survive_both_directions(kind: str) -> None:
+@pytest.mark.parametrize("example", RECORDED, ids=lambda example: str(example["kind"]))
+def test_recorded_events_survive_both_directions(example: dict[str, Any]) -> None:
+    kind = example["kind"]
     envelope = {
         "specversion": "1.0",
         "id": "01948c1e-6d5b-7f0e-8a33-0c6f1a2b3c4d",
@@ -87,7 +35,7 @@ def test_recorded_events_survive_both_directions(kind: str) -> None:
         "source": "NDX",
         "datacontenttype": "application/json",
         "time": "2025-05-31T12:00:00.123456Z",
-        "data": GOLDEN[kind],
+        "data": example["data"],
     }
     received = events.parse(json.dumps(envelope).encode())
     assert received is not None
@@ -123,7 +71,7 @@ ANY_JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(GOLDEN)), ANY_JSON)
+@given(st.sampled_from(KINDS), ANY_JSON)
 def test_no_data_breaks_the_parser(kind: str, data: object) -> None:
     assert events.parse(wrapped(kind, data)) is not None
 
