@@ -8,13 +8,13 @@ from pydantic import TypeAdapter
 
 from trellis_lattice.errors import ConfigError, RequestInvalid
 from trellis_lattice.subjects import check_config_name
-from trellis_lattice.wire import StringMap, decode, encode
+from trellis_lattice.wire import Values, decode, encode
 
 __all__ = ["ConfigMap", "check_user_name", "decode_config", "encode_config", "is_secret", "merge", "overlay"]
 
 ConfigMap = dict[str, str]
 
-ADAPTER: TypeAdapter[ConfigMap] = TypeAdapter(StringMap)
+ADAPTER: TypeAdapter[ConfigMap] = TypeAdapter(Values)
 SECRET_PREFIX = "SECRET"
 
 

@@ -7,10 +7,11 @@ namespace, package, name), identity for deletion leaves out the target.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 
 from trellis_lattice.errors import Conflict, NotFound, RequestInvalid
 from trellis_lattice.wire import ConfigNames, Id, Ref, WireModel
@@ -77,11 +78,32 @@ class Link(WireModel):
 class ComponentSpec(WireModel):
     """The record under `COMPONENT_<id>`: all links with that source, component or provider.
 
-    `url` is empty if a link was put before the workload ever started.
+    `url` is empty if a link was put before the workload ever started. `foreign` are links of other hosts that this
+    one cannot read: they are left alone, and written back as they were.
     """
 
     url: Ref = ""
     links: Annotated[tuple[Link, ...], Field(max_length=4096)] = ()
+    foreign: Annotated[tuple[Any, ...], Field(exclude=True, max_length=4096)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _set_foreign_aside(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or not isinstance(data.get("links"), list | tuple):
+            return data
+        links: list[Link] = []
+        foreign: list[Any] = list(data.get("foreign", ()))
+        for each in data["links"]:
+            try:
+                links.append(Link.model_validate(each))
+            except ValidationError:
+                foreign.append(each)
+        return {**data, "links": links, "foreign": foreign}
+
+    def to_json(self) -> bytes:
+        data = self.to_data()
+        data["links"] += self.foreign
+        return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def put_link(links: Sequence[Link], new: Link) -> tuple[Link, ...]:

@@ -34,6 +34,7 @@ __all__ = [
     "Ref",
     "StringMap",
     "Text",
+    "Values",
     "WireModel",
     "decode",
     "encode",
@@ -48,6 +49,10 @@ Ref = Annotated[str, Field(max_length=4096)]
 Id = Annotated[str, BeforeValidator(lambda v: v.strip() if isinstance(v, str) else v), AfterValidator(check_id)]
 """Id of a component or provider that we are asked to work with."""
 StringMap = Annotated[dict[Annotated[str, Field(max_length=1024)], Text], Field(max_length=1024)]
+Values = Annotated[
+    dict[Annotated[str, Field(max_length=1024)], Annotated[str, Field(max_length=1024 * 1024)]], Field(max_length=4096)
+]
+"""A named configuration: v1 bounds it by what NATS carries alone."""
 Labels = StringMap
 Annotations = StringMap
 ConfigNames = Annotated[tuple[Annotated[str, AfterValidator(check_config_name)], ...], Field(max_length=256)]

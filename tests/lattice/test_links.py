@@ -127,8 +127,19 @@ def test_the_stored_record() -> None:
     spec = ComponentSpec.from_json(json.dumps(golden))
     assert json.loads(spec.to_json()) == golden
     assert ComponentSpec.from_json(b'{"url":""}').links == ()
-    with pytest.raises(RequestInvalid):
-        ComponentSpec.from_json(b'{"url":"","links":[{}]}')
+    for broken in (b"", b"[]", b'{"links":1}', b'{"url":7}'):
+        with pytest.raises(RequestInvalid):
+            ComponentSpec.from_json(broken)
+
+
+def test_links_that_cannot_be_read_are_left_alone() -> None:
+    mine = make().to_data()
+    foreign = [{**mine, "name": "with.dots"}, {**mine, "interfaces": []}, 7, {}]
+    spec = ComponentSpec.from_json(json.dumps({"url": "r", "links": [foreign[0], mine, *foreign[1:]]}))
+    assert [link.to_data() for link in spec.links] == [mine]
+    more = spec.model_copy(update={"links": put_link(spec.links, make("kv2", "second"))})
+    assert json.loads(more.to_json())["links"] == [mine, make("kv2", "second").to_data(), *foreign]
+    assert ComponentSpec.from_json(more.to_json()) == more
 
 
 def test_a_link_id_has_a_default_name() -> None:

@@ -77,7 +77,7 @@ class SharedState:
 
         def change(record: bytes | None) -> bytes:
             spec = _spec(record)
-            return ComponentSpec(url=spec.url, links=put_link(spec.links, link)).to_json()
+            return spec.model_copy(update={"links": put_link(spec.links, link)}).to_json()
 
         await modify(self._data, component_key(link.source_id), change, deadline=deadline)
 
@@ -90,7 +90,7 @@ class SharedState:
             existed = record is not None
             spec = _spec(record)
             links, removed = remove_link(spec.links, id)
-            return ComponentSpec(url=spec.url, links=links).to_json() if removed is not None else record
+            return spec.model_copy(update={"links": links}).to_json() if removed is not None else record
 
         await modify(self._data, component_key(id.source_id), change, deadline=deadline)
         return existed, removed
