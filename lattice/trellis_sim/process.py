@@ -33,7 +33,7 @@ class Process(Node):
         self.boot = boot
         self.alive = True
         self.cut_at = 0.0
-        self._away: set[str] = set()
+        self._away: set[str] = set() if universe.bus.up else {"nats"}
         """Why its connection does not work."""
         self.side = 0
         self.started = universe.clock.now
@@ -140,7 +140,8 @@ class Process(Node):
         self.run(self.scheduler.connection_lost)
 
     def nats_back(self) -> None:
-        self._back("nats")
+        if self.universe.bus.up:
+            self._back("nats")
 
     def _back(self, reason: str) -> None:
         if reason in self._away:

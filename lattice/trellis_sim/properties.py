@@ -144,6 +144,8 @@ class Properties:
             gone = not there and scaler.instances > 0 and any(eligible)
             self._lasting("gone", scaler.workload, gone, self._bounds.failover, "it runs nowhere, but a host fits")
             most = _most(scaler, eligible)
+            if scaler.daemon and self.suspended:
+                most = there  # a cordoned host keeps what it runs
             excess = f"{there} instances run, {most} are asked for"
             self._lasting("too-much", scaler.workload, there > most, self._bounds.tidy, excess)
         for name in self._desired.applications:

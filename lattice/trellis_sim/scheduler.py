@@ -59,15 +59,28 @@ class Scheduler:
         self._lease_timer = 0
         self._ready = False
         self._posted: dict[str, str] = {}
+        self._plan = Plan()
+        self._telling = False
         self._turning = False
 
     def start(self) -> None:
-        store, process = self._universe.bus.store, self._process
-        store.watch(process, "links", self._links_changed)
-        store.watch(process, "configs", self._config_changed)
-        store.watch(process, "desired", self._desired_changed)
-        process.after(self.membership.timing.tick, self._tick)
-        process.after(_READY_AFTER, self._begin)
+        self._process.after(self.membership.timing.tick, self._tick)
+        self._process.after(_READY_AFTER, self._read)
+
+    def _read(self) -> None:
+        """Reads everything that is stored before it takes part."""
+        process, store = self._process, self._universe.bus.store
+
+        def begin(result: object) -> None:
+            if result is LOST:
+                self._read()
+                return
+            store.watch(process, "links", self._links_changed)
+            store.watch(process, "configs", self._config_changed)
+            store.watch(process, "desired", self._desired_changed)
+            process.after(_READY_AFTER, self._begin)
+
+        self._universe.bus.call_store(process, lambda: None, begin, _WRITE_TIMEOUT)
 
     def _begin(self) -> None:
         self._ready = True
@@ -346,27 +359,32 @@ class Scheduler:
         self._universe.bus.call_store(self._process, write, done, _WRITE_TIMEOUT)
 
     def _tell(self, plan: Plan) -> None:
-        """Statuses that differ from what this term told before."""
-        statuses, universe = self._universe.statuses, self._universe
-        new = {name: str(status.type) for name, status in plan.applications.items()}
-        if new == self._posted:
+        """Statuses that differ from what this term told before; one message at a time, the newest plan next."""
+        self._plan = plan
+        if not self._telling:
+            self._post()
+
+    def _post(self) -> None:
+        universe, term = self._universe, self._term
+        new = {name: str(status.type) for name, status in self._plan.applications.items()}
+        if new == self._posted or term is None:
             return
-        term = self._term
 
         def post() -> None:
-            for name in statuses.keys() | new.keys():
+            for name in sorted(universe.statuses.keys() | new.keys()):
                 status = new.get(name, "undeployed")
-                if statuses.get(name) != status:
+                if universe.statuses.get(name) != status:
                     universe.trace.add(universe.clock.now, self._process.id, "tells", f"{name} is {status}")
-                    statuses[name] = status
+                    universe.statuses[name] = status
 
         def done(result: object) -> None:
-            if result is LOST and self._term == term and self._posted is new:
-                self._posted = {}
-                self.core.changed()
-                self.turn()
+            self._telling = False
+            if self._term == term:
+                self._posted = {} if result is LOST else new
+            if self._term is not None:
+                self._post()
 
-        self._posted = new
+        self._telling = True
         universe.bus.call_store(self._process, post, done, _WRITE_TIMEOUT)
 
 

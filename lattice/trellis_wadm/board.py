@@ -91,6 +91,8 @@ class StatusTeller:
                 else:
                     report = StatusReport.undeployed()
                 if report != known:
+                    # If this fails nobody knows what the board says: the next time it is read.
+                    del self._posted[name]
                     await self._board.post(name, report, deadline=deadline)
                     self._posted[name] = report
 
