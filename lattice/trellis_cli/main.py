@@ -24,6 +24,7 @@ from trellis_cli.commands import (
     logs,
     scale,
     secrets,
+    sim,
     spy,
     start,
     stop,
@@ -92,6 +93,7 @@ def build() -> typer.Typer:
     call.register(root)
     trace.register(root)
     inspect_file.register(root)
+    sim.register(root)
     version.register(root)
     return root
 
