@@ -113,33 +113,98 @@ def test_a_holder_that_cannot_write_stops_trusting_in_time() -> None:
         assert a.held(tenth / 10) is (tenth < 15)
 
 
+MINUTES = st.floats(-600.0, 600.0)
+FATES = ["do", "do", "do", "hint", "lost answer", "lost"]
+
+
 @settings(max_examples=300)
 @given(
-    st.lists(
-        st.tuples(st.integers(0, 2), st.floats(0.0, 1.0), st.sampled_from(["do", "do", "do", "lost answer", "lost"])),
-        max_size=60,
-    )
+    st.tuples(MINUTES, MINUTES, MINUTES),
+    st.lists(st.tuples(st.integers(0, 2), st.floats(0.0, 1.0), st.sampled_from(FATES)), max_size=60),
 )
-def test_there_are_never_two_holders(schedule: list[tuple[int, float, str]]) -> None:
-    """Three hosts are run in any order with any pauses; writes and their answers get lost."""
+def test_there_are_never_two_holders(skews: tuple[float, float, float], schedule: list[tuple[int, float, str]]) -> None:
+    """Three hosts, whose clocks are minutes apart, are run in any order with any pauses; writes and their answers get
+    lost, and anybody may claim that the key is being written."""
     store, now = Store(), 0.0
-    hosts = [LeaseRules(f"N{n}", 1, 1.5) for n in range(3)]
+    hosts = [LeaseRules(f"N{n}", round(1000 + skews[n]), 1.5) for n in range(3)]
     terms: list[int] = []
     for index, pause, fate in schedule:
         now += pause
-        rules = hosts[index]
-        action = rules.next(now)
-        held = rules.held(now)
-        if isinstance(action, Write) and fate != "do":
+        rules, mine = hosts[index], now + skews[index]
+        if fate == "hint":
+            rules.stirred(mine)
+        action = rules.next(mine)
+        held = rules.held(mine)
+        if isinstance(action, Write) and fate.startswith("lost"):
             if fate == "lost answer":
                 store.write(rules.record, action.expected)
-            rules.failed(now)
+            rules.failed(mine)
         else:
-            step(rules, store, now)
-        if rules.held(now) and not held:
+            step(rules, store, mine)
+        if rules.held(mine) and not held:
             terms.append(rules.term)
-        assert sum(host.held(now) for host in hosts) <= 1
+        assert sum(host.held(now + skew) for host, skew in zip(hosts, skews, strict=True)) <= 1
     assert terms == sorted(terms)
+
+
+@settings(max_examples=200)
+@given(MINUTES, st.floats(0.0, 0.5), st.lists(st.floats(0.01, 0.4), min_size=1, max_size=20))
+def test_whoever_hears_the_writes_takes_over_as_early_as_it_may(skew: float, phase: float, pauses: list[float]) -> None:
+    """The holder renews for a while and dies; another hears of each write a moment later."""
+    store, a, b, now = Store(), LeaseRules("NA", 1, 1.5), LeaseRules("NB", 1, 1.5), phase
+    settle(a, store, now)
+    settle(b, store, now + skew)
+    written = now
+    for pause in pauses:
+        now += pause
+        newest = store.newest
+        settle(a, store, now)
+        if store.newest != newest:
+            written = now
+            b.stirred(now + skew)
+        settle(b, store, now + 0.051 + skew)
+    while not b.held(now + skew):
+        action = b.next(now + skew)
+        if isinstance(action, Wait):
+            now = max(now, action.until - skew) + 1e-6
+        else:
+            step(b, store, now + skew)
+        assert now < written + 3
+    assert not a.held(now)
+    assert written + 1.5 <= now + 1e-3 <= written + 1.5 + 0.06 + 1e-3
+
+
+def test_what_is_given_up_and_heard_of_is_taken_at_once() -> None:
+    store, a, b = Store(), LeaseRules("NA", 1, 1.5), LeaseRules("NB", 1, 1.5)
+    settle(a, store, 0.0)
+    settle(b, store, 0.0)
+    store.write(None, a.revision)
+    a.gave_up()
+    b.stirred(0.1)
+    settle(b, store, 0.1)
+    assert not b.held(0.1)
+    settle(b, store, 0.151)
+    assert b.held(0.151)
+
+
+def test_a_flood_of_hints_costs_few_looks() -> None:
+    store, a, b = Store(), LeaseRules("NA", 1, 1000.0), LeaseRules("NB", 1, 1000.0)
+    settle(a, store, 0.0)
+    settle(b, store, 0.0)
+    looks = 0
+    for n in range(1000):
+        b.stirred(n / 1000)
+        looks += isinstance(step(b, store, n / 1000), Look)
+    assert looks <= 20
+
+
+def test_a_process_whose_clock_went_back_waits_for_the_time_of_its_own_old_record() -> None:
+    store, old, new = Store(), LeaseRules("NA", 600_000, 1.5), LeaseRules("NA", 1, 1.5)
+    settle(old, store, 0.0)
+    settle(new, store, 0.1)
+    assert not new.held(0.1)
+    settle(new, store, 1.7)
+    assert new.held(1.7)
 
 
 @pytest.mark.parametrize("value", [b"", b"[]", b"{}", b'{"holder":"N","boot":1,"ttl":1e9}', b'{"holder":1}', b"\xff"])
