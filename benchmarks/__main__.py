@@ -25,6 +25,7 @@ NAMES = (
     "failover",
     "idle_traffic",
     "hundred_hosts",
+    "planner_scale",
     "demo",
 )
 OUTPUT = Path(__file__).with_name("results.json")

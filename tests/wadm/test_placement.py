@@ -169,6 +169,32 @@ class TestPrepare:
         assert prepared == names[1:9]
         assert world.plan(app).commands == ()
 
+    def test_a_host_that_has_prepared_it_takes_over(self) -> None:
+        app = desired(application("app", component("c", spread(1))))
+        others = [desired(application(f"x{i}", component("c", spread(1), image="x"))) for i in range(2)]
+        world = World.of(host("a"), host("b"), host("c"))
+        both = Desired({name: a for wish in [app, *others] for name, a in wish.applications.items()})
+        world.settle(both)
+        world.hosts = {name: replace(h, prepared=frozenset()) for name, h in world.hosts.items()}
+        world.hosts["c"] = replace(world.hosts["c"], prepared=frozenset({"file:///c.wasm"}))
+        lost = next(iter(world.count("app-c")))
+        world.hosts[lost] = replace(world.hosts[lost], live=False)
+
+        world.settle(both)
+
+        assert world.count("app-c") | {lost: 0} == {lost: 0, "c": 1}
+
+    def test_it_is_not_prepared_on_more_and_more_hosts_as_loads_change(self) -> None:
+        app = desired(application("app", component("c", spread(1))))
+        world = World.of(*[host(f"h{i:02}") for i in range(20)])
+        world.settle(app)
+
+        for name in [h.id for h in world.hosts.values() if h.prepared]:
+            extra = {f"x{i}": RunningProvider(f"x{i}", "x") for i in range(5)}
+            world.hosts[name] = replace(world.hosts[name], providers=extra)
+
+        assert world.plan(app).commands == ()
+
     def test_it_comes_last_and_says_nothing_about_the_application(self) -> None:
         app = desired(application("app", component("c", spread(1))))
         world = Reconciled.of(host("a"), host("b"))
@@ -213,7 +239,7 @@ class TestForeignHosts:
         placement = next(p for p in world.plan(desired(self.APP)).placements if p.workload == "app-kv")
         verdicts = {verdict.host: verdict for verdict in placement.verdicts}
         assert verdicts["x"].code == "foreign"
-        assert "the link with app-c" in verdicts["x"].reason
+        assert "it runs wasmCloud v1" in verdicts["x"].reason
 
     def test_it_stays_where_it_runs(self) -> None:
         world = World.of(host("x", foreign=True), host("y", foreign=True))

@@ -16,15 +16,13 @@ class Side:
     """Hosts of one kind: calls over a link pass between two hosts of ours, or between two of v1, never across."""
 
     ours: bool
-    partner: str
-    """A workload that something is linked with, and so keeps it on this side."""
 
     @property
     def reason(self) -> str:
         """Why a host of the other kind is left out."""
-        kinds = ("v1 hosts", "hosts that run Trellis")
+        kinds = ("wasmCloud v1", "Trellis")
         it, others = kinds[not self.ours], kinds[self.ours]
-        return f"it is one of the {it}; the link with {self.partner} keeps this on {others}, and calls do not cross"
+        return f"it runs {it}; what this is linked with belongs on hosts that run {others}, and calls do not cross"
 
 
 def judge_host(host: Host, requirements: Mapping[str, str], side: Side | None = None) -> HostVerdict:

@@ -22,10 +22,13 @@ def prepare(scaler: WorkloadScaler, placements: Sequence[Placement], view: View)
     running = view.components(scaler.workload)
     placed = {host for placement in placements for host in placement.placed}
     behind = sorted(host for host in placed if host in running and running[host].image != scaler.image)
+    ready = view.prepared(scaler.image) - placed
     spares: list[str] = []
-    for spread in {tuple(sorted(spread.requirements.items())): spread for spread in scaler.spreads}.values():
+    distinct = {tuple(sorted(spread.requirements.items())): spread for spread in scaler.spreads}
+    for spread in distinct.values():
         group = view.group(spread.requirements, view.sides.get(scaler.workload))
-        spares += view.best(group, SPARES, placed | set(spares))
+        missing = max(1, SPARES // len(distinct)) - len(ready & group.open)
+        spares += view.best(group, missing, placed | ready | set(spares))
     return [
         Step(Stage.PREPARE, PrepareComponent(host, scaler.image), "it may have to run it", scaler.app, scaler.id)
         for host in _first(behind, spares)

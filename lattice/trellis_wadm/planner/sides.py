@@ -33,7 +33,7 @@ def sides_of(desired: Desired, view: View) -> dict[str, Side]:
             continue
         members = _reachable(workload, partners)
         ours = _choose([workloads[member] for member in members], view)
-        sides.update({member: Side(ours, min(partners[member])) for member in members})
+        sides.update(dict.fromkeys(members, Side(ours)))
     return sides
 
 

@@ -55,7 +55,7 @@ def _components(
         others: Counter[str] = Counter()
         for counts in (*placed, *current[i + 1 :]):
             others.update(counts)
-        order = _order(group, share - sum(current[i].values()), current[i], others, view)
+        order = _order(scaler.image, group, share - sum(current[i].values()), current[i], others, view)
         # While instances move there are more than asked for; those that go are not those of a cordoned host.
         kept = {host: n for host, n in current[i].items() if host not in group.open} if scaler.policy.even else {}
         if sum(kept.values()) > share:
@@ -74,12 +74,12 @@ def _quietest(view: View) -> Callable[[str], tuple[int, str]]:
 
 
 def _order(
-    group: Candidates, missing: int, current: Mapping[str, int], others: Mapping[str, int], view: View
+    image: str, group: Candidates, missing: int, current: Mapping[str, int], others: Mapping[str, int], view: View
 ) -> list[str]:
     """Open hosts, those first that should get more; only as many as matter."""
     if missing <= 0:
         return sorted((host for host in current if host in group.open), key=_quietest(view))
-    unused = view.best(group, missing, current.keys() | others.keys())
+    unused = view.best_for(image, group, missing, current.keys() | others.keys())
     return unused if len(unused) == missing else _all(group, others, view)
 
 

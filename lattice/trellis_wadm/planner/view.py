@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 
 from trellis_lattice.links import Link
@@ -22,6 +22,9 @@ __all__ = ["ConfigState", "Outcome", "View", "slot_of"]
 
 _QUANTA = 8
 """Steps of load and of memory that tell hosts apart which are alike otherwise."""
+
+_HEAD_START = 2
+"""Workloads that a host may run more than another one and still be chosen because it is prepared."""
 
 _Rank = tuple[int, int, int, str]
 
@@ -75,6 +78,10 @@ class View:
                     self._components[id][host.id] = component
                 for id, provider in host.providers.items():
                     self._providers[id][host.id] = provider
+        self._prepared: dict[str, set[str]] = defaultdict(set)
+        for host in self.hosts:
+            for image in host.prepared:
+                self._prepared[image].add(host.id)
         self._sent = _index(observed)
         self._ended = _ended(observed)
         self._groups: dict[tuple[object, ...], Candidates] = {}
@@ -122,6 +129,10 @@ class View:
         """The orders to end a component that were carried out, as far as they are remembered."""
         return self._ended.get(id, [])
 
+    def prepared(self, image: str) -> Set[str]:
+        """Hosts that have fetched and compiled an image."""
+        return self._prepared.get(image, set())
+
     def verdict(self, command: Command) -> backoff.Verdict:
         """Whether a command may be sent, given what became of the last one with its key."""
         attempt = self.observed.attempts.get(command_key(command))
@@ -161,6 +172,19 @@ class View:
         for entry in passed:
             heapq.heappush(pool, entry)
         return found
+
+    def best_for(self, image: str, group: Candidates, count: int, skip: Collection[str]) -> list[str]:
+        """As `best`, but a host that has prepared the image may be a little fuller: it starts at once."""
+        found = self.best(group, count, skip)
+        ready = [host for host in self.prepared(image) if host in group.open and host not in skip]
+        if not ready or len(found) < count:
+            return found
+
+        def rank(host: str) -> _Rank:
+            count, load, memory, id = self.rank(host)
+            return count - _HEAD_START if host in self.prepared(image) else count, load, memory, id
+
+        return sorted({*found, *ready}, key=rank)[:count]
 
     def needs(self, config: tuple[str, ...]) -> tuple[frozenset[str], list[Condition]]:
         """The commands that must succeed before these configs can be used, and what stands against it."""
