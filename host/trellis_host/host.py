@@ -28,6 +28,7 @@ from trellis_host.runtime.engines import EngineLike
 from trellis_host.runtime.health import watch_health
 from trellis_host.runtime.images import Images
 from trellis_host.runtime.launch import Launcher
+from trellis_host.runtime.prepare import Preparer
 from trellis_host.runtime.providers import HostServices
 from trellis_host.runtime.registries import Registries
 from trellis_host.runtime.router import Router
@@ -183,7 +184,8 @@ class Host:
         life.push_async_callback(self._server.aclose)
         self._invoker = LatticeInvoker(connection, settings.lattice, tracing=tracing, host=host_id)
         life.push_async_callback(self._invoker.aclose)
-        self._workloads = self._make_workloads(connection, tracing, engine, tasks)
+        workloads = self._workloads = self._make_workloads(connection, tracing, engine, tasks)
+        self._preparer = Preparer(engine, self.images, lambda: workloads.launching, self._described_anew)
         beats = BeatPublisher(connection, settings.lattice, host_id, self._boot, lambda: self._status(engine))
         self._changed = beats.changed
         # A host is asked by those who wait for it; the others learn from its silence. The leader asks in any case.
@@ -207,6 +209,7 @@ class Host:
         beside = (
             tasks.keep(self._heartbeats, name="heartbeats"),
             tasks.keep(health, name="health"),
+            tasks.keep(self._preparer.run, name="preparing"),
             tasks.keep(self._workloads.offer_refused_links, name="refused links"),
         )
         over = asyncio.Event()
@@ -287,6 +290,10 @@ class Host:
             self._heartbeat_due.clear()
             await self.publish(heartbeat)
 
+    def _described_anew(self) -> None:
+        self.state.described_anew()
+        self._inventory_changed()
+
     def _inventory_changed(self) -> None:
         self._departure.stirred()
         self._changed()
@@ -295,7 +302,7 @@ class Host:
     def _status(self, engine: EngineLike) -> HostStatus:
         if self._problems() != self._told_problems:
             self._told_problems = self._problems()
-            self.state.provider_changed()
+            self.state.described_anew()
         stats = engine.stats()
         load = stats.in_flight / stats.max_in_flight
         return HostStatus(self.state.revision, load, not self._accepting, self._memory())
@@ -363,6 +370,9 @@ class Host:
     def deadline(self) -> float:
         return self._within(OPERATION_TIMEOUT)
 
+    def prepare(self, image: str) -> None:
+        self._preparer.ask(image)
+
     def would_take(self, constraints: Mapping[str, str]) -> bool:
         return self._accepting and all(self.state.labels.get(key) == value for key, value in constraints.items())
 
@@ -394,6 +404,7 @@ class Host:
             version=VERSION,
             uptime=int(self._clock() - self._started),
             draining=not self._accepting,
+            prepared=self._preparer.prepared,
             cut_off=self._standing.told(),
             counts=self._router.counts(MAX_CALL_COUNTS) if calls else None,
         )

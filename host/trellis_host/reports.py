@@ -57,6 +57,7 @@ def describe(
     version: str,
     uptime: int,
     draining: bool,
+    prepared: Sequence[str],
     cut_off: str | None,
     counts: Sequence[tuple[str, str, int, int]] | None,
 ) -> HostInventory:
@@ -101,5 +102,6 @@ def describe(
         links=link_reports(workloads.providers) if asked else (),
         in_flight=workloads.in_flight if asked else None,
         draining=draining,
+        prepared=tuple(prepared),
         cut_off=cut_off,
     )

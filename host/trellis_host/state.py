@@ -338,8 +338,8 @@ class HostState:
             )
         )
 
-    def provider_changed(self) -> None:
-        """The description of a provider says something new: a link it refuses, or accepts again."""
+    def described_anew(self) -> None:
+        """An inventory says something else than before: an image is prepared, a provider refuses a link."""
         self.revision += 1
 
     # labels -------------------------------------------------------------------------------------------

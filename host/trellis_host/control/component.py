@@ -1,4 +1,4 @@
-"""Answers to `component.auction`, `component.scale` and `component.update` (lattice-protocol 1.5)."""
+"""Answers to `component.auction`, `scale` and `update` (lattice-protocol 1.5), and to `prepare`, which is ours."""
 
 from __future__ import annotations
 
@@ -41,6 +41,11 @@ def register(server: ControlServer, host: ControlContext) -> None:
         outcome = host.state.update(request.component_id, request.new_component_ref, request.annotations)
         return told(host.apply(outcome))
 
+    async def prepare(request: component.Prepare, subject: ControlSubject) -> CtlResponse[None]:
+        host.prepare(request.component_ref)
+        return CtlResponse.done("successfully took up the image")
+
     server.handle(component.AUCTION, auction)
+    server.handle(component.PREPARE, prepare)
     server.handle(component.SCALE, scale)
     server.handle(component.UPDATE, update)

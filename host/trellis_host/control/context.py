@@ -40,6 +40,9 @@ class ControlContext(Protocol):
 
     def inventory(self, *, calls: bool = False) -> HostInventory: ...
 
+    def prepare(self, image: str) -> None:
+        """Fetches and compiles an image in the background. Raises `Overloaded`."""
+
     def would_take(self, constraints: Mapping[str, str]) -> bool:
         """Whether the labels satisfy the constraints of an auction, and the host takes new work."""
 

@@ -43,6 +43,11 @@ class Steps:
             del self._running[workload]
         return reason_of(step)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a step is under way."""
+        return bool(self._running)
+
     def interrupt(self, workload: str) -> None:
         """Cancels the step of a workload, if there is one."""
         step = self._running.get(workload)

@@ -120,6 +120,11 @@ class Workloads:
                 each.service.release(value)
 
     @property
+    def launching(self) -> bool:
+        """Whether something is being started, or told of its links."""
+        return self._steps.busy
+
+    @property
     def in_flight(self) -> int:
         """Calls that are executed here, also by what is leaving."""
         return sum(each.in_flight for each in (*self._served.values(), *self._departures.leaving))
