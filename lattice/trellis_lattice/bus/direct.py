@@ -123,6 +123,11 @@ class DirectClient(Client):
         self._ping_interval_task = loop.create_task(self._ping_interval())
         self._flusher_task = loop.create_task(self._flusher())
 
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """What a server tells later, such as which other servers there are, is what it tells about itself, too."""
+        self._server_info = {**self.server_info, **info}
+        await super()._process_info(info, initial_connection)
+
     async def _process_err(self, err_msg: str) -> None:
         """nats-py tells of a permissions violation as of any error, in lower case."""
         if refusal := _REFUSAL.search(err_msg):
@@ -231,6 +236,8 @@ class _Line:
 
     async def secure(self, context: ssl.SSLContext, name: str) -> None:
         await self._transport.connect_tls(name, context, DEFAULT_BUFFER_SIZE, GREETING_TIMEOUT)  # type: ignore[arg-type]
+        # It was made for a bare connection; without this asyncio warns of every end.
+        self._transport._io_writer._protocol._over_ssl = True  # type: ignore[union-attr]
 
     async def informed(self, info: dict[str, Any]) -> None:
         client = self._client

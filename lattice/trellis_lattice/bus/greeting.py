@@ -85,20 +85,30 @@ async def _greet(line: Line, settings: ConnectionSettings, timeout: float) -> No
         "tls_required": tls is not None,
         **proof(settings, url, info.get("nonce")),
     }
-    await line.write(b"CONNECT " + json.dumps(words).encode() + b"\r\nPING\r\n")
-    await _answer(line, where, timeout, secured=tls is not None or bool(info.get("tls_required")))
+    # A certificate that the server does not like is refused after our side of the handshake is done.
+    secured = tls is not None or bool(info.get("tls_required"))
+    hint = "Its log says why; it may want a TLS certificate (--tls-cert)." if secured else None
+    try:
+        await line.write(b"CONNECT " + json.dumps(words).encode() + b"\r\nPING\r\n")
+        await _answer(line, where, timeout)
+    except ssl.SSLError as error:
+        raise tls_failure(where, error, first=False) from error
+    except (ConnectionError, EOFError) as error:
+        raise _unreachable(where, "it hung up on our greeting", hint) from error
 
 
 async def _introduction(line: Line, where: str, timeout: float, tls: TlsSettings | None) -> dict[str, Any]:
+    hint = "If it expects TLS first, say so with --tls-first." if tls is None or not tls.first else None
     try:
         first = await _within(timeout, line.read())
     except TimeoutError:
-        hint = "If it expects TLS first, say so with --tls-first." if tls is None or not tls.first else None
         raise _unreachable(where, "it said nothing", hint) from None
     except ssl.SSLError as error:
         raise tls_failure(where, error, first=tls is not None and tls.first) from error
     if not first.startswith(b"INFO "):
-        raise _unreachable(where, "it hung up" if not first else "it does not speak the protocol of NATS")
+        if not first:
+            raise _unreachable(where, "it hung up", hint)
+        raise _unreachable(where, "it does not speak the protocol of NATS")
     try:
         info = json.loads(first[5:])
     except ValueError as error:
@@ -108,15 +118,13 @@ async def _introduction(line: Line, where: str, timeout: float, tls: TlsSettings
     return info
 
 
-async def _answer(line: Line, where: str, timeout: float, *, secured: bool) -> None:
-    """Waits for the PONG behind our CONNECT."""
+async def _answer(line: Line, where: str, timeout: float) -> None:
+    """Waits for the PONG behind our CONNECT. Raises `EOFError` if the server hangs up."""
     for _ in range(_MAX_LINES):
         try:
             said = (await _within(timeout, line.read())).strip()
         except TimeoutError:
             raise _unreachable(where, "it did not answer our greeting in time") from None
-        except ssl.SSLError as error:
-            raise tls_failure(where, error, first=False) from error
         if said == b"PONG":
             return
         if said == b"PING":
@@ -127,9 +135,7 @@ async def _answer(line: Line, where: str, timeout: float, *, secured: bool) -> N
             # The caller knows what refusals mean.
             raise nats.errors.Error(f"nats: {said[4:].decode(errors='replace').strip()}")
         elif not said:
-            # A certificate that the server does not like is refused after our side of the handshake is done.
-            hint = "Its log says why; it may want a TLS certificate (--tls-cert)." if secured else None
-            raise _unreachable(where, "it hung up on our greeting", hint)
+            raise EOFError
     raise _unreachable(where, "it does not speak the protocol of NATS")
 
 
