@@ -10,8 +10,9 @@ The laws of this file:
 - Requests may come twice, late, or in any order: what runs in the end is what they come to one after the other.
 - An id is that of a component or of a provider, never both: calls could not tell them apart.
 - Semantics, answers and events are those of lattice-protocol 1.5 and 1.6, with differences its clients do not notice:
-  a scale reports the annotations of the request (9.4), a first start is announced once, and with `allow_update`, which
-  none of them can set (9.5), the old image goes on as it was until the new one runs.
+  a scale reports the annotations of the request (9.4), and keeps the old ones if it has none; a first start is
+  announced once; with `allow_update`, which none of them can set (9.5), the old image goes on as it was until the new
+  one runs.
 - `revision` grows with every change of what an inventory would say.
 """
 
@@ -111,6 +112,13 @@ class HostState:
     def providers(self) -> list[ProviderSpec]:
         return [entry.spec for _, entry in sorted(self._providers.items()) if entry.ready]
 
+    @property
+    def starting(self) -> list[str]:
+        """Ids of what is being launched, also where something older runs under that id."""
+        launches = [id for id, entry in self._components.items() if entry.launching is not None and not entry.stopped]
+        launches += [id for id, entry in self._providers.items() if not entry.ready]
+        return sorted(launches)
+
     def runs_component(self, component_id: str) -> bool:
         entry = self._components.get(component_id)
         return entry is not None and not (entry.stopped and entry.queued is None)
@@ -127,6 +135,9 @@ class HostState:
             return self._stop(entry, wanted)
         if entry is None:
             return self._start(wanted)
+        if not wanted.annotations and (latest := _latest(entry)) is not None:
+            # who scales by hand says nothing of whose it is: it stays theirs
+            wanted = replace(wanted, annotations=latest.annotations)
         if entry.launching is not None:
             answer = _OK if entry.running is None else _scale_answer(entry.running, wanted, allow_update)
             return Outcome(answer, self._later(entry, entry.launching, wanted, allow_update))
@@ -145,10 +156,11 @@ class HostState:
         if latest.image == image == old.image:
             return Outcome(Answer(True, f"component {component_id} already updated to {image}"))
         answer = Answer(True, f"component {component_id} updating from {old.image} to {image}")
-        new = replace(latest, image=image, annotations=annotations if annotations is not None else latest.annotations)
+        new = replace(latest, image=image, annotations=annotations or latest.annotations)
         if entry.launching is not None:
             return Outcome(answer, self._later(entry, entry.launching, new, True) if new != latest else ())
         entry.launching = new
+        self.revision += 1
         return Outcome(answer, (LaunchComponent(new),))
 
     def component_ready(self, spec: ComponentSpec) -> tuple[Effect, ...]:
@@ -177,6 +189,7 @@ class HostState:
     def _launch_over(self, id: str, entry: _Component) -> tuple[Effect, ...]:
         """On to what was asked for meanwhile."""
         queued = entry.queued
+        self.revision += 1
         if entry.running is None:
             del self._components[id]
         entry.launching, entry.queued, entry.superseded, entry.stopped = None, None, False, False
@@ -198,6 +211,7 @@ class HostState:
         if wanted.id in self._providers:
             return Outcome(_OK, (self._scale_failed(wanted, f"The id {wanted.id!r} is that of a provider here."),))
         self._components[wanted.id] = _Component(launching=wanted)
+        self.revision += 1
         return Outcome(_OK, (LaunchComponent(wanted),))
 
     def _stop(self, entry: _Component | None, wanted: ComponentSpec) -> Outcome:
@@ -221,6 +235,7 @@ class HostState:
         answer = _scale_answer(old, wanted, allow_update)
         if _other_image(old, wanted) and allow_update:
             entry.launching = wanted
+            self.revision += 1
             return Outcome(answer, (LaunchComponent(wanted),))
         kept = replace(wanted, image=old.image)
         if kept == old:
@@ -281,6 +296,7 @@ class HostState:
         if wanted.id in self._components:
             return Outcome(Answer(False, f"component with the ID {wanted.id} is already running"))
         self._providers[wanted.id] = _Provider(wanted)
+        self.revision += 1
         return Outcome(_STARTED, (LaunchProvider(wanted),))
 
     def provider_ready(self, spec: ProviderSpec) -> tuple[Effect, ...]:
@@ -304,8 +320,7 @@ class HostState:
     ) -> tuple[Effect, ...]:
         """The launch failed, or the running provider died for good. `failure`: wire form of the error."""
         entry = self._providers.pop(spec.id)
-        if entry.ready:
-            self.revision += 1
+        self.revision += 1
         failed = Emit(
             ProviderStartFailed(
                 provider_id=spec.id,
@@ -373,6 +388,13 @@ def _merged(before: _Request | None, wanted: ComponentSpec, replaces: bool) -> _
 
 def _other_image(running: ComponentSpec, wanted: ComponentSpec) -> bool:
     return bool(wanted.image) and wanted.image != running.image
+
+
+def _latest(entry: _Component) -> ComponentSpec | None:
+    """As what a component was last asked for; None if it is to be gone."""
+    if entry.queued is not None:
+        return entry.queued.spec
+    return None if entry.stopped else entry.launching or entry.running
 
 
 def _scale_answer(running: ComponentSpec, wanted: ComponentSpec, allow_update: bool) -> Answer:

@@ -159,7 +159,7 @@ GARBAGE = [
     b'"text"',
     b"{",
     b"[" * 100_000,
-    b'{"component_id":"' + b"x" * 500_000 + b'"}',
+    b'{"component_id":["' + b"x" * 500_000 + b'"]}',
 ]
 
 
@@ -268,3 +268,112 @@ async def test_an_inventory_larger_than_a_message_breaks_nothing(
     assert not refused.success
     assert "larger than NATS accepts" in refused.message
     assert inventory.host_id == me
+
+
+ODD_NAMES = ["a.b", "a*b", "a>b", "a b", "*", ">", "", " ", "ä", "a\nb", "\x00", "../x", "x" * 256, "x" * 10_000]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=lambda name: repr(name[:8]))
+async def test_odd_names_are_refused_with_a_reason_and_harm_nothing(
+    nats_server: str, lattice: str, operator: Operator, tmp_path: Path, name: str
+) -> None:
+    client = Client(operator)
+    link = {"source_id": "a", "target": "b", "wit_namespace": "wasi", "wit_package": "keyvalue", "interfaces": ["x"]}
+    async with running_host(nats_server, lattice, tmp_path) as one:
+        me = one.state.host_id
+        requests: list[tuple[str, Any]] = [
+            (f"component.scale.{me}", {"component_id": name, "component_ref": "file:///x", "count": 1}),
+            (f"component.update.{me}", {"component_id": name, "new_component_ref": "file:///x"}),
+            (f"provider.start.{me}", {"provider_id": name, "provider_ref": "x"}),
+            (f"provider.stop.{me}", {"provider_id": name}),
+            ("component.auction", {"component_id": name, "component_ref": "x", "constraints": {}}),
+            *(("link.put", {**link, key: name}) for key in ("source_id", "target", "name", "wit_package")),
+            ("link.put", {**link, "interfaces": [name]}),
+            ("link.put", {**link, "source_config": [name]}),
+            ("link.del", {"source_id": name, "wit_namespace": "wasi", "wit_package": "keyvalue"}),
+        ]
+        answers = await asyncio.gather(*(client.ask(subject, request) for subject, request in requests))
+        inventory = (await operator.ask(host.GET, to=me)).unwrap()
+
+    assert [each["success"] for each in answers] == [False] * len(requests)
+    assert all(each["message"] and len(each["message"]) < 1000 for each in answers)
+    assert inventory.components == inventory.providers == ()
+
+
+async def test_requests_of_any_size_are_answered(
+    nats_server: str, lattice: str, operator: Operator, tmp_path: Path
+) -> None:
+    client = Client(operator)
+    async with running_host(nats_server, lattice, tmp_path) as one:
+        me = one.state.host_id
+        large = await client.ask("config.put.large", {"text": "x" * 1_000_000})
+        read = await client.ask("config.get.large")
+        labels = await client.ask(f"label.put.{me}", {"key": "k" * 2000, "value": "v"})
+        many = await client.ask(
+            f"component.scale.{me}",
+            {"component_id": "x", "count": 1, "annotations": {str(number): "" for number in range(5000)}},
+        )
+
+    assert (large["success"], len(read["response"]["text"])) == (True, 1_000_000)
+    assert (labels["success"], many["success"]) == (False, False)
+    assert "annotations" in many["message"]
+
+
+async def test_the_acknowledgement_comes_before_what_it_acknowledges(
+    nats_server: str, lattice: str, operator: Operator, tmp_path: Path
+) -> None:
+    """Both come from the host's one connection to the client's one: NATS keeps their order."""
+    heard: list[str] = []
+    inbox = operator.connection.inbox(lambda message: heard.append("answer"))
+    await operator.connection.subscribe(
+        f"wasmbus.evt.{lattice}.component_scaled", lambda message: heard.append("event")
+    )
+    await operator.connection.flush(deadline=soon())
+    async with running_host(nats_server, lattice, tmp_path) as one:
+        subject = f"wasmbus.ctl.v1.{lattice}.component.scale.{one.state.host_id}"
+        echo = image(tmp_path, "echo", components.echo())
+        for number in (2, 3, 3, 0, 0):
+            request = {"component_id": "echo", "component_ref": echo, "count": number}
+            await operator.connection.publish(subject, json.dumps(request).encode(), reply=inbox.subject)
+            await eventually(lambda: len(heard) % 2 == 0 and heard)
+            assert heard == ["answer", "event"]
+            heard.clear()
+
+
+async def test_what_is_sent_twice_happens_once(
+    nats_server: str, lattice: str, operator: Operator, tmp_path: Path
+) -> None:
+    client = Client(operator)
+    link = {"source_id": "a", "target": "b", "wit_namespace": "wasi", "wit_package": "keyvalue", "interfaces": ["x"]}
+    async with running_host(nats_server, lattice, tmp_path, find_provider=lambda reference: Waiter) as one:
+        me = one.state.host_id
+        start = {"provider_id": "waiter", "provider_ref": "x"}
+        started = await asyncio.gather(*(client.ask(f"provider.start.{me}", start) for _ in range(5)))
+        put = await asyncio.gather(*(client.ask("link.put", link) for _ in range(5)))
+        await eventually(one.shared.links.all)
+        await operator.heard("provider_started")
+        inventory = (await operator.ask(host.GET, to=me)).unwrap()
+
+        assert sorted(each["success"] for each in started) == [False] * 4 + [True]
+        assert all(each["success"] for each in put)
+        assert len(one.shared.links.all()) == 1
+        assert [each.id for each in inventory.providers] == ["waiter"]
+
+
+async def test_a_scale_by_hand_leaves_a_component_to_its_owner(
+    nats_server: str, lattice: str, operator: Operator, tmp_path: Path
+) -> None:
+    client = Client(operator)
+    echo = image(tmp_path, "echo", components.echo())
+    async with running_host(nats_server, lattice, tmp_path) as one:
+        scale = f"component.scale.{one.state.host_id}"
+        owned = {"component_id": "echo", "component_ref": echo, "count": 1, "annotations": {"owner": "wadm"}}
+        for count, annotations, expected in (
+            (1, {"owner": "wadm"}, {"owner": "wadm"}),
+            (2, {}, {"owner": "wadm"}),
+            (3, None, {"owner": "wadm"}),
+            (4, {"owner": "me"}, {"owner": "me"}),
+        ):
+            await client.ask(scale, {**owned, "count": count, "annotations": annotations})
+            event = await operator.heard("component_scaled", component_id="echo", max_instances=count)
+            assert event.data["annotations"] == expected
