@@ -81,7 +81,8 @@ class Leader:
         self._executor = Executor(client)
         self._mirror = ManifestMirror(lattice, self._application_changed)
         self._wishes = Wishes()
-        self._members = MembershipWatcher(connection, lattice, self._on_member)
+        # Every host listens, so that whoever leads next knows who lives; only the leader asks those who fall silent.
+        self._members = MembershipWatcher(connection, lattice, self._on_member, probing=lambda host: self.leading)
         self._core = Core(
             host_id,
             self._desired,
