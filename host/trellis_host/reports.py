@@ -103,5 +103,6 @@ def describe(
         in_flight=workloads.in_flight if asked else None,
         draining=draining,
         prepared=tuple(prepared),
+        starting=tuple(state.starting),
         cut_off=cut_off,
     )

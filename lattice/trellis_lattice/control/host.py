@@ -123,6 +123,8 @@ class HostInventory(WireModel):
     """Links that providers here have or refuse; v1 ignores it, and heartbeats leave it out."""
     prepared: Annotated[tuple[Ref, ...], Field(max_length=MAX_PREPARED)] = ()
     """Images that are fetched and compiled here beforehand; v1 ignores it."""
+    starting: Annotated[tuple[str, ...], Field(max_length=_MAX_WORKLOADS)] | None = None
+    """Ids of workloads that are being started; v1 ignores it, and its hosts do not say."""
     in_flight: Annotated[int, Field(ge=0)] | None = None
     """Calls that are executed here at the moment; v1 ignores it, and heartbeats leave it out."""
     draining: bool = False
