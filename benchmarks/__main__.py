@@ -23,6 +23,7 @@ NAMES = (
     "waiting",
     "restart",
     "failover",
+    "drain",
     "idle_traffic",
     "hundred_hosts",
     "planner_scale",

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -252,6 +252,17 @@ class Fleet:
         except TrellisError:
             return None
 
+    async def reached_through(self, nodes: Sequence[NatsNode], component: str) -> list[str]:
+        """The hosts that run the component, as the rest of a broken cluster sees it."""
+        settings = ConnectionSettings(urls=[node.url for node in nodes])
+        connection = await Connection.connect(settings, timeout=PATIENCE, patient=True)
+        try:
+            client = LatticeClient(connection, LATTICE)
+            found = await client.inventories(timeout=2.0)
+        finally:
+            await connection.aclose()
+        return [each.labels["name"] for each in found if _instances([each], component)]
+
     async def inventories(self) -> dict[str, HostInventory]:
         """By the names of the hosts that answer."""
         found = await asyncio.gather(*(self.inventory(host) for host in self.hosts.values()))
@@ -272,10 +283,15 @@ class Fleet:
                 await asyncio.sleep(0.05)
         return names
 
-    async def until_instances(self, component: str, total: int, *, seconds: float = PATIENCE) -> None:
-        """Waits until exactly so many instances may run on all hosts together."""
+    async def until_instances(
+        self, component: str, total: int, *, of: Sequence[str] = (), seconds: float = PATIENCE
+    ) -> None:
+        """Waits until the hosts `of` answer, and exactly so many instances may run on all hosts together."""
         async with asyncio.timeout(seconds):
-            while await self._instances(component) != total:
+            while True:
+                found = await self.inventories()
+                if found.keys() >= set(of) and _instances(found.values(), component) == total:
+                    return
                 await asyncio.sleep(0.02)
 
     async def until_image(self, component: str, image: str, *, on: int, seconds: float = 2 * PATIENCE) -> None:
@@ -292,14 +308,6 @@ class Fleet:
             for what in each.components
             if what.id.endswith(f"-{component}")
         ]
-
-    async def _instances(self, component: str) -> int:
-        return sum(
-            what.max_instances
-            for each in (await self.inventories()).values()
-            for what in each.components
-            if what.id.endswith(f"-{component}")
-        )
 
     async def holder(self) -> str | None:
         """The name of the host that holds the lease."""
@@ -332,6 +340,12 @@ class Fleet:
 
     async def trellis(self, *arguments: str) -> Any:
         return await trellis(*arguments, "--nats-url", self.nats_url, "--lattice", LATTICE, environment={})
+
+
+def _instances(inventories: Iterable[HostInventory], component: str) -> int:
+    return sum(
+        what.max_instances for each in inventories for what in each.components if what.id.endswith(f"-{component}")
+    )
 
 
 async def _ended(process: asyncio.subprocess.Process | None, grace: float = 15.0) -> None:

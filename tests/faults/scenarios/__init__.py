@@ -19,10 +19,11 @@ SCENARIOS: dict[str, Scenario] = {
     "throttle": wires.throttle,
     "half-open": wires.half_open,
     "nats-node": nodes.nats_node,
+    "minority": nodes.minority,
     "sigterm": changes.sigterm,
     "drain": changes.drain,
     "update": changes.update,
 }
-NEEDS_NETWORK = frozenset({"partition", "one-way", "cut-off", "loss", "throttle"})
+NEEDS_NETWORK = frozenset({"partition", "one-way", "cut-off", "loss", "throttle", "minority"})
 """Those that break wires, and so need namespaces."""
 SHORT = ("sigkill-leader", "partition")

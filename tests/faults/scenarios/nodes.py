@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 
 from benchmarks.result import Result, at_most, percentile, reported
 from tests.faults.load import outcomes, steady
-from tests.faults.scenarios.setting import PATIENCE, Bench, everywhere, moment
+from tests.faults.manifests import INSTANCES, hello
+from tests.faults.scenarios.setting import PATIENCE, Bench, everywhere, moment, restart_cleanly
 from tests.fixtures.lattice import CommandFailed
 
-__all__ = ["nats_node"]
+__all__ = ["minority", "nats_node"]
+
+_SPELL = 8.0
+"""Seconds for which a part of the cluster is alone."""
 
 
 async def nats_node(bench: Bench) -> list[Result]:
@@ -47,3 +52,44 @@ async def nats_node(bench: Bench) -> list[Result]:
         reported(f"NATS node killed: failed requests of {total}", failed, "requests"),
         at_most("NATS node killed: rounds in which state was missing", bench.rounds - state, "rounds", 0),
     ]
+
+
+async def minority(bench: Bench) -> list[Result]:
+    """One server of the cluster loses the other two, and a host has only that one: NATS is there, but JetStream decides
+    nothing and nobody else is heard. The host goes on serving; afterwards exactly what is desired runs, once."""
+    fleet, port = bench.fleet, bench.port()
+    await fleet.start_nats(3)
+    alone, *rest = fleet.nodes
+    others = ",".join(node.url for node in rest)
+    routes = " ".join(["ip saddr {", ", ".join(node.machine.address for node in rest), "}"])
+    island = await fleet.start_host("island", role="worker", nats_url=alone.url)
+    await fleet.deploy("greet", hello(port, edge={"name": "island"}))
+    await fleet.start_host("w2", role="worker", nats_url=others)
+    await fleet.start_host("s1", role="spare", nats_url=others)
+    failed = 0
+    returns: list[float] = []
+    for number in range(bench.rounds):
+        while "island" not in await fleet.runs("hello"):
+            await restart_cleanly(fleet, fleet.hosts["w2"])
+        load = await fleet.spawn_load(island.machine, port, bench.rate, _SPELL)
+        await asyncio.sleep(1.0)
+        await alone.machine.drop(incoming=routes, outgoing=routes.replace("saddr", "daddr"))
+        output, _ = await load.communicate()
+        told = json.loads(output)
+        failed += told["failed"]
+        moved = await fleet.reached_through(rest, "hello")
+        back = moment()
+        await alone.machine.pass_all()
+        await fleet.until_instances("hello", INSTANCES, of=["island", "w2"])
+        returns.append(moment() - back)
+        found = await fleet.inventory(island)
+        says = found.cut_off if found is not None else None
+        bench.say(
+            f"round {number + 1}: {told['failed']} of {told['requests']} requests failed meanwhile ({told['how']}); "
+            f"elsewhere: {', '.join(moved) or 'nowhere'}; as desired, once, after {returns[-1]:.2f} s; it says: {says}"
+        )
+    return [
+        at_most("host on the lesser part of a cluster: failed requests to what runs there", failed, "requests", 0),
+        at_most("host on the lesser part: exactly what is desired runs after its return, p95",
+                percentile(returns, 0.95), "s", 3.0),
+    ]  # fmt: skip
