@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from trellis_cli.lattice import Lattice, open_lattice
 from trellis_cli.manifests import Source, sound_manifests
 from trellis_cli.output.applications import unmet
+from trellis_cli.output.unmet import with_names
 from trellis_cli.rollout import News, Verdict, same_application, verdict
 from trellis_lattice.errors import Conflict, DeadlineExceeded, NotFound, TrellisError, Unavailable
 from trellis_wadm.api import ApplicationSummary, HistoryReport, PutResult, StatusReport, WadmClient
@@ -60,14 +61,16 @@ class Stored:
 async def open_applications(settings: Settings) -> AsyncIterator[Applications]:
     """Connects to the lattice for the length of the block."""
     async with open_lattice(settings, _REQUEST) as lattice:
-        yield Applications(lattice)
+        yield Applications(lattice, min(_SCHEDULER_COMES, settings.patience(_SCHEDULER_COMES)))
 
 
 class Applications:
     """The applications of a connected lattice."""
 
-    def __init__(self, lattice: Lattice) -> None:
+    def __init__(self, lattice: Lattice, patience: float = _SCHEDULER_COMES) -> None:
+        """`patience`: seconds to wait for a scheduler where there is none."""
         self.lattice = lattice
+        self._patience = patience
         self.client = WadmClient(lattice.client.connection, lattice.name, by=_who())
         self._names: dict[str, str] = {}
 
@@ -136,6 +139,11 @@ class Applications:
             self._names |= {info.id: info.friendly_name for info in await self.lattice.hosts()}
         return self._names
 
+    async def named(self, text: str, report: StatusReport) -> str:
+        """The text with the names of the hosts that a status speaks of."""
+        hosts = {condition.host for condition in report.conditions if condition.host}
+        return with_names(text, await self.host_names(hosts))
+
     async def until_deployed(
         self, name: str, version: str, say: Say, timeout: float, seen: Seen | None = None
     ) -> tuple[Verdict, StatusReport]:
@@ -157,7 +165,7 @@ class Applications:
                     now_is = verdict(report, version)
                     if now_is is Verdict.GOING and report.version in ("", version):
                         for line in told.lines(report, loop.time()):
-                            say(line)
+                            say(await self.named(line, report))
                     if now_is is Verdict.DEPLOYED:
                         return now_is, report
                     if now_is is Verdict.GOING:
@@ -168,7 +176,7 @@ class Applications:
                         return now_is, report
                     await _first(news)
         except TimeoutError:
-            raise _late(name, report, timeout) from None
+            raise _late(name, report, timeout, self._names) from None
         finally:
             await subscription.unsubscribe()
 
@@ -226,7 +234,7 @@ class Applications:
     async def _asked(self, question: Callable[[float], Awaitable[T]]) -> T:
         """The answer; a scheduler that is not there yet is waited for, for a moment."""
         loop = asyncio.get_running_loop()
-        patience = loop.time() + _SCHEDULER_COMES
+        patience = loop.time() + self._patience
         while True:
             try:
                 return await question(loop.time() + _REQUEST)
@@ -260,8 +268,8 @@ async def _first(news: asyncio.Event) -> None:
     news.clear()
 
 
-def _late(name: str, report: StatusReport, timeout: float) -> DeadlineExceeded:
-    missing = unmet(report, since=False)
+def _late(name: str, report: StatusReport, timeout: float, names: Mapping[str, str]) -> DeadlineExceeded:
+    missing = [with_names(line, names) for line in unmet(report, since=False)]
     listed = "\n" + "\n".join(f"  {line}" for line in missing) if missing else ""
     return DeadlineExceeded(
         f"`{name}` is still {report.type} after {timeout:g} s.{listed}",

@@ -163,6 +163,7 @@ async def _await_deployed(
             cli.terminal.note(f"Try it: {line}")
         return ExitCode.OK, report
     message, remedy = failure_text(one.name, status, partial=verdict is Verdict.PARTIAL)
+    message = await applications.named(message, status)
     cli.terminal.note_failure(message, remedy)
     code = ExitCode.PARTIAL if verdict is Verdict.PARTIAL else ExitCode.FAILED
     return code, {**report, "error": message, "remedy": remedy}

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from trellis_cli.output.lattice import short_id
 from trellis_cli.output.style import PLAIN, Style, clean
 from trellis_cli.output.times import age
 from trellis_lattice.ids import short
 from trellis_wadm.api.messages import StatusReport
 
-__all__ = ["Unmet", "unmet_of", "unmet_text"]
+__all__ = ["Unmet", "unmet_of", "unmet_text", "with_names"]
 
 _EXPLAINING = "rejected-"
 """Reasons that explain another one: which host was rejected for what."""
@@ -78,11 +79,16 @@ def unmet_text(found: Iterable[Unmet], style: Style = PLAIN) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def with_names(text: str, names: Mapping[str, str]) -> str:
+    """The text with the names of hosts instead of their ids, long or short."""
+    for id, name in names.items():
+        if name:
+            text = text.replace(id, name).replace(short_id(id), name).replace(short(id), name)
+    return text
+
+
 def _with_name(one: Unmet) -> str:
-    """The message with the host's name instead of its id."""
-    if one.host is None or one.host_name is None:
-        return one.message
-    return one.message.replace(one.host, one.host_name).replace(short(one.host), one.host_name)
+    return with_names(one.message, {one.host: one.host_name} if one.host and one.host_name else {})
 
 
 def _where(one: Unmet) -> str:
