@@ -33,6 +33,8 @@ EVENT_RECORDS = 256
 EVENT_SIZE = 1024 * 1024
 _HEARTBEAT = b"host_heartbeat"
 _PROVIDER = "trellis.provider."
+_HOST = "trellis.host"
+_ABOUT = ("Component %s", "Provider %s", "Compiling %s")
 _OWN = "trellis.follow"
 
 _here: ContextVar[str] = ContextVar("trellis_host", default="")
@@ -134,6 +136,9 @@ class _Handler(logging.Handler):
         component = getattr(record, "component", "")
         if not component and record.name.startswith(_PROVIDER):
             component = record.name.removeprefix(_PROVIDER)
+        elif not component and record.name == _HOST and isinstance(record.args, tuple) and record.args:
+            # what the host says about a workload belongs to that workload's log
+            component = record.args[0] if str(record.msg).startswith(_ABOUT) else ""
         message = record.getMessage()
         if record.exc_info:
             message = f"{message}\n{logging.Formatter().formatException(record.exc_info)}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trellis_cli.command import Cli
     from trellis_cli.lattice import Lattice
 
-__all__ = ["check_stream_format", "host_names", "jsonl", "read", "workloads_of"]
+__all__ = ["check_stream_format", "host_names", "jsonl", "read", "runs_anywhere", "workloads_of"]
 
 T = TypeVar("T")
 
@@ -59,6 +59,14 @@ async def workloads_of(lattice: Lattice, name: str) -> frozenset[str]:
         ids |= set(found)
         of_application |= {id for id, annotations in found.items() if (annotations or {}).get(APP_ANNOTATION) == name}
     return frozenset({name} if name in ids or not of_application else of_application)
+
+
+async def runs_anywhere(lattice: Lattice, ids: frozenset[str]) -> bool:
+    """Whether any host runs one of these components or providers."""
+    for host in await lattice.inventories():
+        if ids & {item.id for item in host.components} or ids & {item.id for item in host.providers}:
+            return True
+    return False
 
 
 def jsonl(item: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from trellis_cli.commands import app as application
 from trellis_cli.commands import (
     call,
     config,
+    describe,
     events,
     get,
     host,
@@ -32,6 +33,7 @@ from trellis_cli.commands import (
     up,
     update,
     version,
+    wait,
 )
 from trellis_cli.exits import ExitCode
 from trellis_cli.output import Format
@@ -78,6 +80,9 @@ def build() -> typer.Typer:
     get_group = group("Show what there is: hosts, components, providers, links, apps, config, events.", WatchGroup)
     get.register(get_group)
     root.add_typer(get_group, name="get", rich_help_panel="Look")
+    describe_group = group("Show everything known of one thing, on one page.")
+    describe.register(describe_group)
+    root.add_typer(describe_group, name="describe", rich_help_panel="Look")
     app_group = group("Applications: check, look ahead, deploy, ask why, go back.", WatchGroup)
     application.register(app_group)
     root.add_typer(app_group, name="app", rich_help_panel="Applications")
@@ -88,7 +93,7 @@ def build() -> typer.Typer:
         root.add_typer(by_hand, name=name, rich_help_panel="By hand")
         for alias in _ALIASES.get(name, ()):
             root.add_typer(by_hand, name=alias, hidden=True)
-    for each in (label, events, logs, spy):
+    for each in (label, wait, events, logs, spy):
         each.register(root)
     call.register(root)
     trace.register(root)

@@ -30,7 +30,7 @@ async def spy(
     Calls that stay on a host are seen as well as those over the lattice. Hosts tell of them only while somebody
     spies, and at a bounded rate: what is left out is counted. It ends with Ctrl-C, or when --timeout is over.
     """
-    from trellis_cli.following import check_stream_format, host_names, read, workloads_of
+    from trellis_cli.following import check_stream_format, host_names, read, runs_anywhere, workloads_of
     from trellis_lattice.follow.client import follow_feed
     from trellis_lattice.follow.records import CallFilter
     from trellis_lattice.follow.subjects import CALLS
@@ -43,6 +43,8 @@ async def spy(
         async with follow_feed(lattice.client.connection, lattice.name, CALLS, wants) as feed:
             about = ", ".join(sorted(wants.ids))
             cli.terminal.note(f"Calls from and to {about}; Ctrl-C ends it.")
+            if not await runs_anywhere(lattice, wants.ids):
+                cli.terminal.note(f"warning: no host runs {about} now; calls show once one does.")
             await read(cli, feed.next, printer.show)
 
 
