@@ -19,13 +19,14 @@ from trellis_lattice.errors import NotFound, RequestInvalid, Unavailable
 from trellis_wadm.api import WadmClient
 from trellis_wadm.api.messages import StatusReport
 from trellis_wadm.board import StatusBoard
-from trellis_wadm.catalog import StoredApplication, desired_of_stored
+from trellis_wadm.catalog import StoredApplication
 from trellis_wadm.history import chosen_version
 from trellis_wadm.manifest import Manifest
 from trellis_wadm.observe import Sight, observe, stored_applications
 from trellis_wadm.planner import Desired, Observed, Plan, plan
 from trellis_wadm.planner.desired import WorkloadScaler
 from trellis_wadm.preview import Intent, Preview, preview
+from trellis_wadm.wishes import Wishes
 
 if TYPE_CHECKING:
     from trellis_cli.lattice import Lattice
@@ -188,7 +189,7 @@ async def explain(lattice: Lattice, sight: Sight, name: str, component: str | No
     applications = dict(sight.applications)
     if app.deployed_version is None:
         applications[name] = app.with_deployed(app.latest)
-    desired = desired_of_stored(applications)
+    desired = Wishes().of(applications)
     if name not in desired.applications:
         raise RequestInvalid(f"The stored manifest of `{name}` cannot be read.", remedy="Put it again.", name=name)
     question = _Question(

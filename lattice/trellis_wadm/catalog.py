@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from trellis_lattice.errors import Conflict, NotFound, PeerMisbehaved, RequestInvalid, TrellisError
 from trellis_wadm.manifest.model import Manifest
 from trellis_wadm.planner.conflicts import find_conflicts
-from trellis_wadm.planner.desired import Desired, desired_of, unresolved_references, workload_id
+from trellis_wadm.planner.desired import desired_of, unresolved_references, workload_id
 
-__all__ = ["StoredApplication", "check_deploy", "check_undeploy", "dependents", "desired_of_stored"]
+__all__ = ["StoredApplication", "check_deploy", "check_undeploy", "dependents"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,6 @@ class StoredApplication:
         left = {name: data for name, data in self.manifests.items() if name != version}
         deployed = None if self.deployed_version == version else self.deployed_version
         return replace(self, manifests=left, deployed_version=deployed)
-
-
-def desired_of_stored(applications: Mapping[str, StoredApplication]) -> Desired:
-    """What the deployed versions ask for; references lead to the newest version where none is deployed."""
-    deployed = [manifest for app in applications.values() if (manifest := app.deployed) is not None]
-    latest = {name: found for name, app in applications.items() if (found := app.manifest(app.latest)) is not None}
-    return desired_of(deployed, latest)
 
 
 def check_deploy(candidate: Manifest, stored: Mapping[str, StoredApplication]) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trellis_lattice.errors import TrellisError
-from trellis_wadm.catalog import StoredApplication, check_deploy, check_undeploy, desired_of_stored
+from trellis_wadm.catalog import StoredApplication, check_deploy, check_undeploy
 from trellis_wadm.foresight import Foresight, foresee
 from trellis_wadm.manifest.model import Manifest
 from trellis_wadm.planner.commands import Command
 from trellis_wadm.planner.result import ApplicationStatus, Condition, Placement, Stage, Step
 from trellis_wadm.planner.world import Observed
+from trellis_wadm.wishes import Wishes
 
 __all__ = ["NEW_VERSION", "Effect", "Intent", "Preview", "Problem", "Transition", "preview"]
 
@@ -112,8 +113,8 @@ def preview(
     draft = _Draft(dict(applications))
     for intent in intents:
         _carry_out(intent, draft)
-    before = foresee(desired_of_stored(applications), observed, now)
-    after = foresee(desired_of_stored(draft.applications), observed, now)
+    before = foresee(Wishes().of(applications), observed, now)
+    after = foresee(Wishes().of(draft.applications), observed, now)
     names = {intent.name for intent in intents}
     passes, pending = _caused(before, after)
     return Preview(

@@ -8,11 +8,12 @@ from typing import Any
 from tests.wadm.manifests import application, component, group, http, link, manifest, provider, spread
 from tests.wadm.simulation import World, host
 from trellis_lattice.ids import short
-from trellis_wadm.catalog import StoredApplication, desired_of_stored
+from trellis_wadm.catalog import StoredApplication
 from trellis_wadm.foresight import after, foresee
 from trellis_wadm.planner import Observed, StatusType
 from trellis_wadm.planner.commands import describe
 from trellis_wadm.preview import NEW_VERSION, Intent, Preview, preview
+from trellis_wadm.wishes import Wishes
 
 SHARED = {"experimental.wasmcloud.dev/shared": "true"}
 
@@ -28,7 +29,7 @@ def stored(*applications: Mapping[str, Any], deployed: bool = True) -> dict[str,
 
 def settled(world: World, applications: Mapping[str, StoredApplication]) -> Observed:
     """The world once it is as these applications ask."""
-    world.settle(desired_of_stored(applications))
+    world.settle(Wishes().of(applications))
     return world.observed()
 
 
@@ -88,7 +89,7 @@ def test_what_is_deployed_already_changes_nothing() -> None:
 def test_what_the_scheduler_does_anyway_is_told_apart() -> None:
     applications = stored(app("one"), app("two"))
     world = World.of(host("A"))
-    world.settle(desired_of_stored({"one": applications["one"]}))
+    world.settle(Wishes().of({"one": applications["one"]}))
 
     found = preview(
         [Intent("one", manifest(app("one", instances=3, version="v2")))], applications, world.observed(), 0.0
@@ -221,7 +222,7 @@ def test_looking_ahead_ends_where_carrying_out_ends() -> None:
         provider("kv", spread(2)),
         provider("http", http("c", "0.0.0.0:80")),
     )
-    desired = desired_of_stored(stored(data))
+    desired = Wishes().of(stored(data))
     world = World.of(host("A", zone="a"), host("B", zone="b"), host("C"))
 
     seen = foresee(desired, world.observed(), 0.0)
@@ -237,7 +238,7 @@ def test_looking_ahead_ends_where_carrying_out_ends() -> None:
 
 
 def test_looking_ahead_is_bounded() -> None:
-    desired = desired_of_stored(stored(app()))
+    desired = Wishes().of(stored(app()))
 
     found = foresee(desired, World.of(host("A")).observed(), 0.0, passes=0)
 
