@@ -30,6 +30,7 @@ def hosts(infos: Iterable[HostInfo], lattice: str) -> Listing:
             Column("host id", narrow=True),
             Column("host id", wide=True),
             Column("name"),
+            Column("takes work"),
             Column("uptime", right=True),
             Column("version"),
             Column("labels", narrow=True),
@@ -40,6 +41,7 @@ def hosts(infos: Iterable[HostInfo], lattice: str) -> Listing:
                 short_id(host.id),
                 host.id,
                 host.friendly_name,
+                _standing(host.labels),
                 age(host.uptime_seconds),
                 host.version or "",
                 pairs(_chosen(host.labels)),
@@ -51,6 +53,13 @@ def hosts(infos: Iterable[HostInfo], lattice: str) -> Listing:
         names=[host.id for host in found],
         empty=f"No host answers in lattice `{lattice}`. Start one: trellis up, or trellis host run.",
     )
+
+
+def _standing(labels: Mapping[str, str]) -> str:
+    """Whether a host takes new work, or gives its own away (`trellis cordon`, `trellis drain`)."""
+    if labels.get("trellis.dev/draining") == "true":
+        return "draining"
+    return "cordoned" if labels.get("trellis.dev/cordoned") == "true" else "yes"
 
 
 def _chosen(labels: Mapping[str, str]) -> dict[str, str]:
