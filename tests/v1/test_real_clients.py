@@ -1,4 +1,4 @@
-"""The real clients of wasmCloud v1, built from their crates, drive a host and its reconciler.
+"""The real clients of wasmCloud v1, built from their crates, drive a host and its reconciler; its library signs.
 
 `make v1-clients` builds the program beside this file with cargo and runs this.
 """
@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures import components
-from tests.host.support import host_key, image, running_host
+from tests.host.support import Operator, eventually, host_key, image, running_host
+from trellis_lattice.control import claims
 from trellis_wadm.reconciler import ReconcilerService
 
 pytestmark = pytest.mark.v1
@@ -53,6 +54,23 @@ async def test_an_application_from_put_to_delete(nats_server: str, lattice: str,
         said = await run("applications", nats_server, lattice, str(manifest))
 
     assert len(said.splitlines()) > 10
+
+
+async def test_a_component_that_v1_signed(nats_server: str, lattice: str, operator: Operator, tmp_path: Path) -> None:
+    plain, signed = tmp_path / "plain.wasm", tmp_path / "signed.wasm"
+    plain.write_bytes(components.echo())
+    subject, issuer = (await run("sign", str(plain), str(signed))).split()
+    async with running_host(nats_server, lattice, tmp_path) as one:
+        await operator.scale(one, "echo", signed.as_uri())
+        scaled = await operator.heard("component_scaled", component_id="echo")
+        await eventually(lambda: one.shared.claims)
+        listed = (await operator.ask(claims.GET)).unwrap()
+
+    said = scaled.data["claims"]
+    assert (scaled.data["public_key"], said["issuer"]) == (subject, issuer)
+    assert (said["name"], said["revision"], said["version"], said["tags"]) == ("Echo", 7, "1.2.3", ["one", "two"])
+    assert "ago" in said["not_before_human"] or said["not_before_human"] == "in 0s"
+    assert [(each["sub"], each["call_alias"]) for each in listed] == [(subject, "echo")]
 
 
 def application(component: str) -> dict[str, object]:

@@ -3,10 +3,15 @@
 //!
 //!     v1-clients control NATS LATTICE IMAGE OTHER-IMAGE PROVIDER
 //!     v1-clients applications NATS LATTICE MANIFEST
+//!
+//! And v1's own library signs a component, and says who it is then:
+//!
+//!     v1-clients sign COMPONENT SIGNED
 
 mod applications;
 mod control;
 mod events;
+mod signing;
 
 use anyhow::{bail, Context, Result};
 
@@ -21,7 +26,8 @@ async fn main() -> Result<()> {
         ["applications", nats, lattice, manifest] => {
             applications::walk(connect(nats).await?, lattice, manifest).await
         }
-        _ => bail!("what to do: control or applications, and with what"),
+        ["sign", component, signed] => signing::sign(component, signed),
+        _ => bail!("what to do: control, applications or sign, and with what"),
     }
 }
 
