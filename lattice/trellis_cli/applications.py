@@ -24,7 +24,9 @@ from trellis_cli.output.unmet import with_names
 from trellis_cli.rollout import News, Verdict, same_application, verdict
 from trellis_lattice.errors import Conflict, DeadlineExceeded, NotFound, TrellisError, Unavailable
 from trellis_wadm.api import ApplicationSummary, HistoryReport, PutResult, StatusReport, WadmClient
+from trellis_wadm.catalog import dependents
 from trellis_wadm.manifest.listeners import listeners
+from trellis_wadm.observe import stored_applications
 
 if TYPE_CHECKING:
     from trellis_cli.settings import Settings
@@ -183,6 +185,20 @@ class Applications:
     async def all(self) -> list[ApplicationSummary]:
         """Everything that is stored."""
         return await self._asked(lambda deadline: self.client.applications(deadline=deadline))
+
+    async def deployed_names(self) -> list[str]:
+        """What is deployed, those first that use parts of others: these cannot go before them."""
+        stored = await stored_applications(self.lattice.client, deadline=asyncio.get_running_loop().time() + _REQUEST)
+        left = {name: app for name, app in stored.items() if app.deployed_version is not None}
+        ordered: list[str] = []
+        while left:
+            free = [name for name in sorted(left) if not dependents(name, left)] or sorted(left)
+            ordered += free
+            left = {name: app for name, app in left.items() if name not in free}
+        return ordered
+
+    async def undeployed_names(self) -> list[str]:
+        return sorted(app.name for app in await self.all() if app.deployed_version is None)
 
     async def manifest(self, name: str, version: str | None) -> dict[str, Any]:
         """What is stored. Raises `NotFound`."""

@@ -228,10 +228,14 @@ def test_what_is_shared_goes_with_its_last_user(lattice: Lattice) -> None:
     assert lattice("app", "status", "two").status == 0
     assert lattice("app", "status", "edge").status == 0
     assert "edge-common" in lattice("get", "config", "-o", "name").out.split()
-    assert lattice("app", "undeploy", "two").status == 0
-    assert lattice("app", "undeploy", "edge").status == 0
-    for name in ("one", "two", "edge"):
-        assert lattice("app", "delete", name).status == 0
+    assert lattice("app", "undeploy", "--all", "--dry-run").status == 8
+    everything = lattice("app", "undeploy", "--all", "-o", "json")
+    assert everything.json["undeployed_application_names"] == ["two", "edge"], "users go before what they use"
+    assert lattice("app", "delete", "--all-undeployed", "-o", "json").json["deleted_applications"] == [
+        "edge",
+        "one",
+        "two",
+    ]
 
 
 def test_a_port_that_another_application_has_is_seen_beforehand(lattice: Lattice) -> None:
@@ -295,9 +299,10 @@ def test_wrong_command_lines(lattice: Lattice) -> None:
     assert codes(
         lattice("app", "undeploy"),
         lattice("app", "undeploy", "x", "-f", file),
+        lattice("app", "undeploy", "x", "--all"),
         lattice("app", "plan"),
         lattice("app", "status", "x", "-w", "soon"),
-    ) == [2, 2, 2, 2]
+    ) == [2, 2, 2, 2, 2]
     invalid = lattice("app", "plan", file)
     assert invalid.status == 1
     assert "line 8" in invalid.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +35,7 @@ FromFile = Annotated[
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The application.")]
 Version = Annotated[str | None, typer.Argument(metavar="[VERSION]", help="Which version; default: the newest.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", metavar="", help="Return once it is accepted.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", metavar="", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what it would do: trellis app plan.")]
 
 
@@ -170,7 +172,13 @@ async def _await_deployed(
 
 
 async def undeploy(
-    cli: Cli, what: NameOrFile = None, file: FromFile = None, no_wait: NoWait = False, dry_run: DryRun = False
+    cli: Cli,
+    what: NameOrFile = None,
+    file: FromFile = None,
+    all: Annotated[bool, typer.Option("--all", metavar="", help="Every application that is deployed.")] = False,
+    yes: Yes = False,
+    no_wait: NoWait = False,
+    dry_run: DryRun = False,
 ) -> ExitCode:
     """Stop an application, and wait until nothing of it runs. It stays stored.
 
@@ -178,11 +186,15 @@ async def undeploy(
     """
     from trellis_cli.applications import open_applications
 
-    what = _one_of(what, file)
-    if dry_run:
+    what = _one_of(what, file, every="--all" if all else None)
+    if dry_run and not all:
         return await app_look.plan(cli, what, file=file, undeploy=True)
-    names = _names(what, file)
     async with open_applications(cli.settings) as applications:
+        names = await applications.deployed_names() if all else _names(what, file)
+        if dry_run:
+            return await app_look.plan_undeploy(cli, names)
+        if all:
+            _confirm(cli, yes, f"Undeploy {_count(names)} of lattice `{applications.lattice.name}`?")
         for name in names:
             await applications.undeploy(name)
             if not no_wait:
@@ -198,6 +210,10 @@ async def delete(
     what: NameOrFile = None,
     version: Annotated[str | None, typer.Argument(metavar="[VERSION]", help="Only this one; default: all.")] = None,
     file: FromFile = None,
+    all_undeployed: Annotated[
+        bool, typer.Option("--all-undeployed", metavar="", help="Every application that is not deployed.")
+    ] = False,
+    yes: Yes = False,
     ignore_missing: Annotated[
         bool, typer.Option("--ignore-missing", metavar="", help="It is fine if there is none.")
     ] = False,
@@ -205,8 +221,11 @@ async def delete(
     """Delete an application from the store; what runs of it is stopped."""
     from trellis_cli.applications import open_applications
 
-    names = _names(_one_of(what, file), file)
+    what = _one_of(what, file, every="--all-undeployed" if all_undeployed else None)
     async with open_applications(cli.settings) as applications:
+        names = await applications.undeployed_names() if all_undeployed else _names(what, file)
+        if all_undeployed:
+            _confirm(cli, yes, f"Delete {_count(names)} from the store?")
         for name in names:
             if not await applications.delete(name, version) and not ignore_missing:
                 raise NotFound(
@@ -309,11 +328,23 @@ def _status_code(report: Any) -> ExitCode:
     return ExitCode.OK if report.type == "undeployed" else codes[verdict(report, report.version)]
 
 
-def _one_of(what: str | None, file: str | None) -> str:
-    """What was named as an argument or with -f. Raises the error of a wrong command line."""
-    if (what is None) is (file is None):
-        raise typer.BadParameter("Give either NAME|FILE or -f FILE.")
+def _one_of(what: str | None, file: str | None, *, every: str | None = None) -> str:
+    """What was named as an argument or with -f, unless an option names `every` one. Raises a usage error."""
+    if sum(given is not None for given in (what, file, every)) != 1:
+        raise typer.BadParameter(f"{every} says which." if every else "Give either NAME|FILE or -f FILE.")
     return what or file or ""
+
+
+def _confirm(cli: Cli, yes: bool, question: str) -> None:
+    """Asks somebody who looks. A script is taken at its word, as v1 does."""
+    if not yes and cli.terminal.interactive and sys.stdin.isatty() and not typer.confirm(question, err=True):
+        raise typer.Abort
+
+
+def _count(names: list[str]) -> str:
+    return (
+        f"{len(names)} application{'' if len(names) == 1 else 's'} ({', '.join(names[:8])}{', …' * (len(names) > 8)})"
+    )
 
 
 def _names(what: str, file: str | None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from trellis_wadm.observe import Sight
     from trellis_wadm.preview import Intent, Preview
 
-__all__ = ["plan", "register_after", "register_before"]
+__all__ = ["plan", "plan_undeploy", "register_after", "register_before"]
 
 What = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A stored application, or a manifest: file, - or URL.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The application.")]
@@ -39,8 +40,6 @@ async def plan(
     It says what conflicts, which ports clash, what cannot be placed and why, and what other applications notice. Exit
     code 0 if nothing would change, 8 if something would, 1 if it is invalid, refused or cannot be placed.
     """
-    from trellis_cli.explaining import look, plan_intents
-    from trellis_cli.lattice import open_lattice
     from trellis_cli.manifests import sound_manifests
 
     source = await _source(what, force=file is not None)
@@ -49,9 +48,27 @@ async def plan(
             raise RequestInvalid("A version can only be chosen for a stored application, by its name.")
         if not undeploy:
             sound_manifests(source)  # what is wrong with it is said without a lattice, too
+
+    def wanted(sight: Sight) -> list[Intent]:
+        return _intents(what, source, version, sight, undeploy=undeploy, replace=replace)
+
+    return await _plan(cli, wanted)
+
+
+async def plan_undeploy(cli: Cli, names: Sequence[str]) -> ExitCode:
+    """As `plan`, for undeploying these in this order."""
+    from trellis_wadm.preview import Intent
+
+    return await _plan(cli, lambda sight: [Intent(name, None) for name in names])
+
+
+async def _plan(cli: Cli, wanted: Callable[[Sight], list[Intent]]) -> ExitCode:
+    from trellis_cli.explaining import look, plan_intents
+    from trellis_cli.lattice import open_lattice
+
     async with open_lattice(cli.settings) as lattice:
         sight = await look(lattice, cli.settings.patience(), loads=True)
-        found = plan_intents(sight, _intents(what, source, version, sight, undeploy=undeploy, replace=replace))
+        found = plan_intents(sight, wanted(sight))
         await _warn(cli, lattice, found)
     code = ExitCode.FAILED if not found.possible else ExitCode.CHANGES if found.changes else ExitCode.OK
     cli.terminal.emit(_plan_document(cli, found, sight), success=found.possible)
@@ -84,7 +101,7 @@ async def _warn(cli: Cli, lattice: Lattice, found: Preview) -> None:
     """A plan without a scheduler is one that nobody will carry out."""
     from trellis_cli.explaining import missing_scheduler
 
-    missing = await missing_scheduler(lattice, found.transitions[0].name)
+    missing = await missing_scheduler(lattice, found.transitions[0].name) if found.transitions else None
     if missing is not None:
         cli.terminal.note(f"warning: {missing.message} Nothing of this happens before one runs. {missing.remedy}")
 
