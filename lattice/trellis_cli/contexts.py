@@ -137,6 +137,12 @@ class ContextStore:
                 return self._read(candidate, short)
         raise NotFound(f"There is no context `{name}`.", remedy="List: trellis ctx list", name=name[:80])
 
+    def own(self, name: str) -> Context:
+        """Our own context of that name. Raises `NotFound`."""
+        if not _NAME.fullmatch(name) or not (self._folder / f"{name}.json").is_file():
+            raise NotFound(f"There is no context `{name}` of ours.", remedy="List: trellis ctx list")
+        return self._read("trellis", name)
+
     @property
     def selected(self) -> str | None:
         """What `trellis ctx use` chose."""
@@ -174,9 +180,7 @@ class ContextStore:
 
     def delete(self, name: str) -> None:
         """Raises `NotFound`; foreign ones are not ours to delete."""
-        path = self._folder / f"{name}.json"
-        if not _NAME.fullmatch(name) or not path.is_file():
-            raise NotFound(f"There is no context `{name}` of ours.", remedy="List: trellis ctx list")
+        path = self.own(name).path
         if self.selected == name:
             self.select(None)
         path.unlink()

@@ -15,12 +15,14 @@ from trellis_cli.commands import app as application
 from trellis_cli.commands import (
     call,
     config,
+    ctx,
     describe,
     events,
     fleet,
     get,
     host,
     inspect_file,
+    keys,
     label,
     link,
     logs,
@@ -59,6 +61,10 @@ _BY_HAND: tuple[tuple[str, str, Any], ...] = (
     ("secrets", "References to secrets that a backend keeps.", secrets),
 )
 """Verbs with nouns, and nouns with verbs: what is done without a manifest."""
+_TOOLS: tuple[tuple[str, str, Any], ...] = (
+    ("ctx", "Saved ways to reach a lattice.", ctx),
+    ("keys", "Keys of hosts, accounts, users and others.", keys),
+)
 _ALIASES = {"link": ("links",), "config": ("configs",), "secrets": ("secret",)}
 
 
@@ -94,3 +100,113 @@ def build() -> typer.Typer:
         root.add_typer(by_hand, name=name, rich_help_panel="By hand")
         for alias in _ALIASES.get(name, ()):
             root.add_typer(by_hand, name=alias, hidden=True)
+    for each in (fleet, label, wait, events, logs, spy):
+        each.register(root)
+    call.register(root)
+    trace.register(root)
+    inspect_file.register(root)
+    sim.register(root)
+    for name, help, noun in _TOOLS:
+        tools = group(help)
+        noun.register(tools)
+        root.add_typer(tools, name=name, rich_help_panel="Set up")
+    version.register(root)
+    return root
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from trellis_cli.versions import trellis_version
+
+        typer.echo(f"trellis {trellis_version()}")
+        raise typer.Exit
+
+
+_VERSION = Annotated[
+    bool,
+    typer.Option(
+        "--version", metavar="", help="Print the version; `trellis version` says more.", callback=_print_version
+    ),
+]
+
+
+def _root_callback() -> Any:
+    def trellis(**given: Any) -> None:
+        context = given.pop("typer_context")
+        given.pop("version")
+        remember(context, given)
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    context = inspect.Parameter("typer_context", kind, annotation=typer.Context)
+    version = inspect.Parameter("version", kind, default=False, annotation=_VERSION)
+    parameters = [context, version, *common_options()]
+    trellis.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    trellis.__annotations__ = {p.name: p.annotation for p in parameters}
+    trellis.__doc__ = _ABOUT
+    return trellis
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the `trellis` script; always leaves by `SystemExit`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _quieten_logs()
+    try:
+        code = build()(arguments, prog_name="trellis", standalone_mode=False)
+    except typer.TyperException as error:
+        code = _usage(error, arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.FAILED
+    except Exception as error:
+        code = _unexpected(error, arguments)
+    sys.exit(int(code) if isinstance(code, int) else ExitCode.OK)
+
+
+def _quieten_logs() -> None:
+    """What libraries log is for hosts; a command says what there is to say itself."""
+    if os.environ.get("TRELLIS_DEBUG"):
+        logging.basicConfig(level=logging.DEBUG)
+    elif not logging.getLogger().handlers:
+        logging.getLogger().addHandler(logging.NullHandler())
+
+
+def _usage(error: typer.TyperException, arguments: list[str]) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "trellis"
+    text = error.format_message()
+    if text:
+        Terminal(_format(arguments)).fail(RequestInvalid(text, remedy=f"Help: {path} --help"))
+    return ExitCode.USAGE
+
+
+def _unexpected(error: Exception, arguments: list[str]) -> int:
+    """A fault of our own: said in one sentence; the traceback only on request."""
+    if os.environ.get("TRELLIS_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    Terminal(_format(arguments)).fail(
+        TrellisError(
+            f"trellis failed unexpectedly: {type(error).__name__}: {error}",
+            remedy="This is a fault of trellis. TRELLIS_DEBUG=1 shows where; please report it.",
+        )
+    )
+    return ExitCode.FAILED
+
+
+def _format(arguments: list[str]) -> Format:
+    """The format asked for on a command line that could not be parsed."""
+    wanted = os.environ.get("TRELLIS_OUTPUT", "table")
+    for here, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if here in ("-o", "--output"):
+            wanted = following
+        elif here.startswith("--output="):
+            wanted = here.partition("=")[2]
+        elif here.startswith("-o") and not here.startswith("--"):
+            wanted = here[2:]
+    try:
+        return Format(wanted)
+    except ValueError:
+        return Format.TABLE
