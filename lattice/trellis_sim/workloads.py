@@ -73,6 +73,7 @@ class Workloads:
                     for p in state.providers
                 ),
                 prepared=self._prepared,
+                starting=tuple(state.starting),
             )
         return self._inventory
 

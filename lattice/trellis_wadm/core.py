@@ -26,7 +26,7 @@ from trellis_wadm.journal import Journal
 from trellis_wadm.ledger import Ledger
 from trellis_wadm.picture import Picture
 from trellis_wadm.planner import Desired, Observed, Owned, Plan, command_host, plan
-from trellis_wadm.planner.commands import StopProvider
+from trellis_wadm.planner.commands import Command, ScaleComponent, StartProvider, StopProvider
 from trellis_wadm.planner.result import Step
 from trellis_wadm.planner.world import SinceKey
 from trellis_wadm.questions import Questions
@@ -40,6 +40,8 @@ DEBOUNCE = 0.02
 """Seconds to wait for more news before a pass."""
 RETURN = 2.5
 """Seconds that hosts have to come back after NATS was away."""
+LOOK_AGAIN = 0.25
+"""Seconds between two looks whether a host that nobody answered for beats all the same."""
 AGAIN = 1.0
 """Seconds until another try after something could not be stored."""
 
@@ -90,6 +92,8 @@ class Core:
         self._searched = False
         """Whether those that earlier leaders knew were looked for."""
         self._questions = Questions(self.picture, host_id)
+        self._doubted: set[str] = set()
+        """Hosts that were given up although nothing is wrong with their beats yet."""
         self._dirty = False
         self._due = math.inf
         self._first = False
@@ -131,7 +135,18 @@ class Core:
             if change.kind is ChangeKind.RESTARTED:
                 self._journal.forget_host(host)
                 self.picture.restarted(host)
+            if change.kind is not ChangeKind.UPDATED:
+                self._send_again(host, now)
             self.picture.saw_beat(host, change.beat.draining, now)
+
+    def _send_again(self, host: str, now: float) -> None:
+        """It was away: what it has not answered may be lost, and is not waited for. Commands may come twice."""
+        for key, step in list(self._under_way.items()):
+            if command_host(step.command) == host:
+                del self._under_way[key]
+                self._journal.forget(key)
+                if self._stages is not None:
+                    self._stages.ended(key, True, now)
 
     def event(self, event: LatticeEvent, now: float) -> None:
         """An event of the lattice."""
@@ -151,6 +166,7 @@ class Core:
         """A term begins: nothing that was sent in an earlier one counts."""
         self._journal = Journal(self._policy)
         self._since, self._plan, self._stages = {}, Plan(), None
+        self._under_way.clear()
         self._first, self._finding, self._searched = True, False, False
         self.phase = Phase.LEDGER
         self._actions.append(ReadLedger())
@@ -191,6 +207,9 @@ class Core:
 
     def inventory_came(self, inventory: HostInventory, covers: int, now: float) -> None:
         """The answer to `AskInventory`."""
+        asked = self._questions.asked_at(inventory.host_id, covers)
+        if asked is not None:
+            self._journal.saw_inventory(inventory, asked, now)
         if not self._questions.answered(inventory.host_id, covers):
             self._dirty = True  # the pass that asked did not wait for it
         self.picture.saw_inventory(inventory, now, covers)
@@ -203,6 +222,8 @@ class Core:
             return
         if now >= self._trust_after:
             self.picture.no_answer(host, absent, now)
+            if not file.live and self._members is not None and host in self._members:
+                self._doubted.add(host)
         if file.live and not file.suspect:
             self._dirty = True  # question or answer may have been lost
 
@@ -214,7 +235,9 @@ class Core:
     def command_ended(self, step: Step, error: TrellisError | None, now: float) -> None:
         """The answer to `SendCommand`."""
         command, host = step.command, command_host(step.command)
-        self._under_way.pop(step.key, None)
+        if self._under_way.get(step.key) is not step:
+            return  # it was not waited for any more
+        del self._under_way[step.key]
         if self._stages is not None:
             self._stages.ended(step.key, error is not None, now)
         if error is not None:
@@ -223,6 +246,9 @@ class Core:
             if host is not None and isinstance(error, Unavailable | DeadlineExceeded | Conflict | NotFound):
                 # It is not as we think it is: gone, or running something else.
                 self.picture.touch(host, f"host {host} refused a command")
+            return
+        if _is_start(command):
+            self._journal.acknowledged(command, now)
         elif isinstance(command, StopProvider):
             self._dirty = True  # whatever waited for its port may start
 
@@ -232,12 +258,26 @@ class Core:
         """Everything that is to be done by now; sets `wake_at`."""
         self.wake_at = math.inf
         if self._connected:
+            self._look_again(now)
             if self.phase is Phase.STANDBY:
                 self._stand_by(now)
             else:
                 self._lead(now)
+            if self._doubted:
+                self.wake_at = min(self.wake_at, now + LOOK_AGAIN)
         actions, self._actions = self._actions, []
         return actions
+
+    def _look_again(self, now: float) -> None:
+        """Hosts for which nobody listened: if they were only away for a moment, their beats go on as before."""
+        for host in sorted(self._doubted):
+            file, member = self.picture.hosts.get(host), self._members.get(host) if self._members else None
+            if file is None or member is None or file.live:
+                self._doubted.discard(host)
+            elif member.heard > file.since:
+                self._doubted.discard(host)
+                self._send_again(host, now)
+                self.picture.saw_beat(host, member.beat.draining, now)
 
     def _stand_by(self, now: float) -> None:
         """Keeps the picture current: nobody waits for it."""
@@ -330,3 +370,7 @@ class Core:
             self._dirty = False
             self._due = min(self._due, now + DEBOUNCE)
         self.wake_at = self.picture.next_check(self._due)
+
+
+def _is_start(command: Command) -> bool:
+    return isinstance(command, StartProvider) or (isinstance(command, ScaleComponent) and command.count > 0)

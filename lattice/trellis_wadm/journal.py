@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from trellis_lattice.control.host import HostInventory
 from trellis_wadm import backoff
 from trellis_wadm.backoff import Attempt, Policy
 from trellis_wadm.planner.commands import Command, ScaleComponent, StartProvider, command_host, command_key
 
 __all__ = ["Journal"]
+
+SILENT = "it ended before it ran, and nothing was heard of the reason"
 
 
 class Journal:
@@ -18,6 +22,7 @@ class Journal:
         self._policy = policy
         self._attempts: dict[str, Attempt] = {}
         self._apps: dict[str, str | None] = {}
+        self._acknowledged: dict[str, float] = {}
 
     @property
     def attempts(self) -> Mapping[str, Attempt]:
@@ -29,11 +34,34 @@ class Journal:
         policy = backoff.policy_for(command, self._policy)
         self._attempts[key] = backoff.sent(self._attempts.get(key), command, now, policy)
         self._apps[key] = app
+        self._acknowledged.pop(key, None)
+
+    def acknowledged(self, command: Command, now: float) -> None:
+        """A host has taken it: from now on its inventory shows what becomes of it."""
+        key = command_key(command)
+        attempt = self._attempts.get(key)
+        if attempt is not None and attempt.pending and attempt.command == command:
+            self._acknowledged[key] = now
+
+    def saw_inventory(self, inventory: HostInventory, asked: float, now: float) -> None:
+        """The answer to a question of that time. A start that it shows nowhere has failed, though nobody heard why."""
+        if inventory.starting is None:
+            return
+        host, starting = inventory.host_id, set(inventory.starting)
+        running = {c.id: c.image_ref for c in inventory.components} | {p.id: p.image_ref for p in inventory.providers}
+        for key, at in list(self._acknowledged.items()):
+            command = self._attempts[key].command
+            if command.host != host or at >= asked or command.id in starting:
+                continue
+            del self._acknowledged[key]
+            if running.get(command.id) != command.image:
+                self.failed(command, SILENT, now)
 
     def failed(self, command: Command, error: str, now: float, *, final: bool = False) -> None:
         """It was refused, or nobody answered; `final` if trying again cannot help."""
         key = command_key(command)
         attempt = self._attempts.get(key)
+        self._acknowledged.pop(key, None)
         if attempt is not None and attempt.command == command:
             self._attempts[key] = backoff.failed(attempt, error, now, final=final)
 
@@ -47,8 +75,15 @@ class Journal:
         """A host reports that a provider could not be started."""
         attempt = self._attempts.get(f"provider/{host}/{id}")
         command = attempt.command if attempt else None
-        if attempt and attempt.pending and isinstance(command, StartProvider) and command.image == image:
-            self.failed(command, error, now, final=final)
+        if attempt and isinstance(command, StartProvider) and command.image == image:
+            self._start_failed(attempt, error, now, final)
+
+    def _start_failed(self, attempt: Attempt, error: str, now: float, final: bool) -> None:
+        if attempt.pending:
+            self.failed(attempt.command, error, now, final=final)
+        elif attempt.error == SILENT:
+            # The inventory was quicker than the event, which knows the reason.
+            self._attempts[command_key(attempt.command)] = replace(attempt, error=error, final=final)
 
     def keep_only(self, wanted: Mapping[str, Command], now: float) -> None:
         """Notes what the world shows by now, and forgets that once it has lasted."""
@@ -57,8 +92,14 @@ class Journal:
                 continue
             if attempt.pending:
                 self._attempts[key] = backoff.settled(attempt, now)
+                self._acknowledged.pop(key, None)
             elif not attempt.settled or now - attempt.at >= self._policy.lasting:
                 self._drop(key)
+
+    def forget(self, key: str) -> None:
+        """Whether the command arrived is unknown, and waited for no longer."""
+        if key in self._attempts:
+            self._drop(key)
 
     def forget_host(self, host: str) -> None:
         """A host started anew: nothing that was sent to it before counts."""
@@ -74,6 +115,7 @@ class Journal:
     def _drop(self, key: str) -> None:
         del self._attempts[key]
         self._apps.pop(key, None)
+        self._acknowledged.pop(key, None)
 
 
 def _scales(attempt: Attempt, host: str, id: str, count: int) -> bool:

@@ -22,7 +22,7 @@ from trellis_lattice.bus.kv_jetstream import open_bucket
 from trellis_lattice.bus.membership import Change as MemberChange
 from trellis_lattice.client import LatticeClient
 from trellis_lattice.config import decode_config
-from trellis_lattice.errors import Conflict, DeadlineExceeded, TrellisError, Unavailable
+from trellis_lattice.errors import Conflict, DeadlineExceeded, PeerMisbehaved, TrellisError, Unavailable
 from trellis_lattice.events import LatticeEvent
 from trellis_lattice.events.feed import listen
 from trellis_lattice.links import ComponentSpec
@@ -269,6 +269,8 @@ class Leader:
     async def _ask(self, host: str, covers: int) -> None:
         try:
             inventory = await self._client.inventory(host, timeout=_ASK_TIMEOUT)
+            if inventory.host_id != host:
+                raise PeerMisbehaved(f"It is that of another host, {inventory.host_id}.", host=host)
         except (Unavailable, DeadlineExceeded) as error:
             absent = error.fields.get("reason") == "no-host" and self._connection.connected
             self._core.inventory_missing(host, covers, self._now(), absent=absent)

@@ -55,6 +55,11 @@ class Questions:
         self._missing.discard(host)
         return waited
 
+    def asked_at(self, host: str, covers: int) -> float | None:
+        """When the question was asked that has this answer; None if another was asked since."""
+        file = self._picture.hosts.get(host)
+        return file.asked if file is not None and self._open.get(host) == covers else None
+
     def stand_by(self, now: float) -> tuple[list[AskInventory], float | None]:
         """What one that does not lead asks to stay current, and when it wants to ask more."""
         if not self._in_front_row():
@@ -72,10 +77,9 @@ class Questions:
         return asked, min(later, default=None)
 
     def _ask(self, id: str, now: float) -> AskInventory | None:
-        covers = self._picture.asking(id, now)
-        if self._open.get(id) == covers:
+        if self._open.get(id) == self._picture.hosts[id].news:
             return None
-        self._open[id] = covers
+        covers = self._open[id] = self._picture.asking(id, now)
         return AskInventory(id, covers)
 
     def _in_front_row(self) -> bool:

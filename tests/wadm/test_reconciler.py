@@ -167,7 +167,7 @@ async def test_an_application_waits_for_the_first_host(mesh: Mesh) -> None:
 
 
 async def test_a_new_version_replaces_the_old_one_without_stopping(mesh: Mesh) -> None:
-    host = await mesh.host("NA")
+    host = await mesh.host("NA", **{"host.impl": "trellis"})
     await mesh.reconciler("NA")
     await mesh.deploy(application("app", component("c", spread(2)), component("old", spread(1))))
     await mesh.status("app", StatusType.DEPLOYED)
