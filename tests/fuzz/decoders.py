@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.fuzz.v1_decoders import V1_DECODERS
 from trellis_cli.up import record
 from trellis_lattice import events, subjects
 from trellis_lattice.bus import direct, kv_watch
@@ -203,6 +204,7 @@ _INTERFACE = describe_interface(types.InterfaceType("test:any/any", {"take": _FU
 
 DECODERS: tuple[Decoder, ...] = (
     *(decoder for operation in OPERATIONS.values() for decoder in _control(operation)),
+    *(Decoder(*entry) for entry in V1_DECODERS),
     Decoder("event", events.parse, (_event("host_heartbeat", _INVENTORY), _event("linkdef_set", _LINK))),
     Decoder("beat", Beat.decode, (Beat("N" * 56, 1, 2, 3, 0.5).encode(),)),
     Decoder("lease", LeaseRecord.decode, (LeaseRecord("N", 1, 1.5).encode(),)),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.fixtures import components
 from tests.host.signing import ISSUER, SUBJECT, signed, token
 from tests.host.support import Operator, eventually, image, running_host
-from trellis_host.runtime.claims import _verified, read_signature, without_token
+from trellis_host.runtime.claims import read_signature, read_token, without_token
 from trellis_lattice.control import claims, host
 from trellis_lattice.errors import Denied
 from trellis_lattice.nkeys import KeyPair, Role
@@ -30,10 +30,10 @@ V1_TOKEN = (
 
 
 def test_a_token_that_v1_made() -> None:
-    read = _verified(V1_TOKEN, "echo")
+    read = read_token(V1_TOKEN, "echo")
     assert (read.wascap.name, read.wascap.ver, read.sub[:4]) == ("Echo", "0.3.4", "MBCF")
     with pytest.raises(Denied):
-        _verified(V1_TOKEN.replace(b"ZWyD6", b"ZWyE6"), "echo")
+        read_token(V1_TOKEN.replace(b"ZWyD6", b"ZWyE6"), "echo")
 
 
 @pytest.mark.parametrize("section", [b"jwt", b"wasmcloud_jwt"])
@@ -92,6 +92,8 @@ def test_code_that_was_changed_after_it_was_signed() -> None:
     wasm[at] ^= 1
     with pytest.raises(Denied, match="changed after it was signed"):
         read_signature(bytes(wasm), "echo", NOW)
+    with pytest.raises(Denied, match="changed after it was signed"):
+        read_signature(signed(components.echo()) + b"\0", "echo", NOW)
     old = signed(components.echo(), wascap_revision=2, wascap={"hash": "not looked at"})
     assert read_signature(old, "echo", NOW) is not None
 
@@ -99,7 +101,7 @@ def test_code_that_was_changed_after_it_was_signed() -> None:
 def test_tokens_that_are_none() -> None:
     for text in (b"", b"a.b", b"a.b.c", b"\xff.\xff.\xff", b"a" * 70_000, token({}, header={"alg": "none"})):
         with pytest.raises(Denied):
-            _verified(text, "echo")
+            read_token(text, "echo")
 
 
 @given(st.binary(max_size=200).map(lambda data: b"\0asm\x0d\0\1\0" + data) | st.binary(max_size=64))

@@ -22,7 +22,7 @@ from trellis_lattice.control.host import uptime_human
 from trellis_lattice.errors import Denied, RequestInvalid
 from trellis_lattice.nkeys import decode
 
-__all__ = ["Signature", "read_signature", "without_token"]
+__all__ = ["Signature", "Token", "read_signature", "read_token", "without_token"]
 
 _SECTIONS = (b"jwt", b"wasmcloud_jwt")
 _MIN_HASHED_REVISION = 3
@@ -44,7 +44,9 @@ class _Metadata(BaseModel):
     call_alias: _Text | None = None
 
 
-class _Token(BaseModel):
+class Token(BaseModel):
+    """The claims of a component, as the JWT has them."""
+
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     iss: Annotated[_Text, Field(min_length=1)]
@@ -103,15 +105,13 @@ def read_signature(wasm: bytes, image: str, now: float) -> Signature | None:
         return None
     if token is None:
         return None
-    claims = _verified(token, image)
+    claims = read_token(token, image)
     if claims.exp is not None and claims.exp < now:
         raise _invalid(image, f"expired {_relative(claims.exp, now, '')}", "Sign it again.")
     if claims.nbf is not None and now < claims.nbf:
         raise _invalid(image, f"are not valid yet, but {_relative(claims.nbf, now, '')}", "Wait, or sign it again.")
-    if claims.wascap_revision >= _MIN_HASHED_REVISION:
-        digest = hashlib.sha256(without_token(wasm)).hexdigest()
-        if digest.upper() != claims.wascap.hash.upper():
-            raise _invalid(image, "are of other code: it was changed after it was signed", "Sign what you run.")
+    if claims.wascap_revision >= _MIN_HASHED_REVISION and _digest(wasm) != claims.wascap.hash.upper():
+        raise _invalid(image, "are of other code: it was changed after it was signed", "Sign what you run.")
     about = claims.wascap
     stored = ComponentClaims(
         call_alias=about.call_alias or "",
@@ -125,12 +125,24 @@ def read_signature(wasm: bytes, image: str, now: float) -> Signature | None:
     return Signature(stored, claims.iat, claims.nbf, claims.exp, about.rev or 0)
 
 
+def _digest(wasm: bytes) -> str | None:
+    """What a token's hash must be; None for what only began as WebAssembly."""
+    try:
+        return hashlib.sha256(without_token(wasm)).hexdigest().upper()
+    except _NotWasm:
+        return None
+
+
 def without_token(wasm: bytes) -> bytes:
-    """The component as its hash is made: without tokens, every size in its shortest form."""
+    """The component as its hash is made: without tokens, every size in its shortest form.
+
+    Raises `ValueError` if this is not WebAssembly.
+    """
     return _stripped(memoryview(wasm), 0)
 
 
-def _verified(token: bytes, image: str) -> _Token:
+def read_token(token: bytes, image: str) -> Token:
+    """The claims in a JWT whose signature is right. Raises `Denied`; says nothing about time or code."""
     parts = token.split(b".")
     if len(parts) != 3 or len(token) > _MAX_TOKEN:
         raise _invalid(image, "are not a JWT", "Sign it with v1's tools.")
@@ -138,7 +150,7 @@ def _verified(token: bytes, image: str) -> _Token:
         header, claims, signature = json.loads(_base64(parts[0])), _base64(parts[1]), _base64(parts[2])
         if not isinstance(header, dict) or (header.get("typ"), header.get("alg")) != ("jwt", "Ed25519"):
             raise _invalid(image, "are signed in a way that this host does not know", "Use ed25519 nkeys.")
-        read = _Token.model_validate_json(claims)
+        read = Token.model_validate_json(claims)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
