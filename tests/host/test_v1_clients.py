@@ -377,3 +377,25 @@ async def test_a_scale_by_hand_leaves_a_component_to_its_owner(
             await client.ask(scale, {**owned, "count": count, "annotations": annotations})
             event = await operator.heard("component_scaled", component_id="echo", max_instances=count)
             assert event.data["annotations"] == expected
+
+
+async def test_one_of_several_hosts_answers_and_all_converge(
+    nats_server: str, lattice: str, operator: Operator, tmp_path: Path
+) -> None:
+    """Links, configs and claims are answered by a queue group, pings by everybody (lattice-protocol 1.2)."""
+    root, answers = f"wasmbus.ctl.v1.{lattice}", []
+    link = {"source_id": "a", "target": "b", "wit_namespace": "wasi", "wit_package": "keyvalue", "interfaces": ["x"]}
+    inbox = operator.connection.inbox(lambda message: answers.append(json.loads(message.data)))
+    async with (
+        running_host(nats_server, lattice, tmp_path, name="one") as one,
+        running_host(nats_server, lattice, tmp_path, name="two") as two,
+    ):
+        for subject, request in (("link.put", link), ("config.put.c", {"k": "v"}), ("claims.get", None)):
+            payload = b"" if request is None else json.dumps(request).encode()
+            await operator.connection.publish(f"{root}.{subject}", payload, reply=inbox.subject)
+        await eventually(lambda: one.shared.links.all() and two.shared.links.all())
+        await operator.connection.publish(f"{root}.host.ping", reply=inbox.subject)
+        await eventually(lambda: sum("lattice" in (each.get("response") or ()) for each in answers) == 2)
+
+    assert len(answers) == 5
+    assert all(each["success"] for each in answers)
