@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-backends v1-clients fuzz fuzz-deep lint bench build clean
+.PHONY: help demo test test-backends v1-clients fuzz sim fuzz-deep lint bench build clean
 
 help:
 	@echo "make demo           start a lattice with an example on http://127.0.0.1:8000 (Ctrl-C stops it)"
@@ -14,6 +14,7 @@ help:
 	@echo "make faults-short   the same in less than a minute"
 	@echo "make fuzz           the property tests alone, with many more examples"
 	@echo "make fuzz-deep      every decoder, fed for FUZZ_SECONDS each (default 30), led by coverage"
+	@echo "make sim            a thousand simulated lattices under faults (RUNS=, SEED=)"
 	@echo "make lint           ruff, mypy and the import contracts"
 	@echo "make bench          the benchmarks, as a table and benchmarks/results.json"
 	@echo "make build          build every example into build/"
@@ -67,6 +68,10 @@ FUZZ_SECONDS ?= 30
 fuzz-deep: .venv/dev.stamp
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	$(BIN)/python -m tests.fuzz.campaign --seconds $(FUZZ_SECONDS)
+
+# Random applications, faults and weather on a virtual clock; a violated property prints its seed and what came before.
+sim: .venv/dev.stamp
+	$(BIN)/python -m trellis_sim $(or $(RUNS),1000) $(or $(SEED),0)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
