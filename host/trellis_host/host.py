@@ -190,7 +190,11 @@ class Host:
         self._changed = beats.changed
         # A host is asked by those who wait for it; the others learn from its silence. The leader asks in any case.
         members = MembershipWatcher(
-            connection, settings.lattice, self._on_member, probing=lambda host: self._invoker.waiting
+            connection,
+            settings.lattice,
+            self._on_member,
+            probing=lambda host: self._invoker.waiting,
+            expected=self._invoker.executing,
         )
         self._invoker.on_nobody = members.doubt
         self._members = members.membership

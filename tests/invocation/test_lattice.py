@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from tests.invocation.conformance import Rig, Scripted
 from trellis_lattice import http
+from trellis_lattice.bus.beats import BeatPublisher, HostStatus
 from trellis_lattice.bus.connection import Connection, ConnectionSettings, Message
 from trellis_lattice.bus.embedded import EmbeddedNats, NatsServerSettings
 from trellis_lattice.errors import (
@@ -31,6 +32,7 @@ from trellis_lattice.invocation.client import LatticeInvoker
 from trellis_lattice.invocation.headers import HEAD, REPLY_OK
 from trellis_lattice.invocation.retry import RetryPolicy
 from trellis_lattice.invocation.server import LatticeServer
+from trellis_lattice.invocation.standalone import open_invoker
 from trellis_lattice.streams import BytesBody, Pipe
 from trellis_lattice.tracing import Tracing
 from trellis_lattice.tracing.w3c import parse_traceparent
@@ -350,6 +352,7 @@ async def test_calls_of_a_target_whose_host_died_are_answered_by_the_next(net: L
     rig.invoker.on_nobody = lambda: hints.append(None)  # type: ignore[attr-defined]
     assert await rig.call("echo", "before") == "before"
     await server.connection.aclose()
+    await nobody_listens(await net.connect(), subjects.rpc(net.name, "target"))
     calling = [asyncio.create_task(rig.call("echo", str(n))) for n in range(20)]
     await until(lambda: len(hints) >= 20)
     assert not any(each.done() for each in calling)
@@ -361,11 +364,34 @@ async def test_a_target_that_does_not_come_back_is_not_waited_for_again(net: Lat
     rig, server = await net.rig({"echo": (ECHO, echo)}, retry=RetryPolicy(attempts=1, first=0.001, patience=0.02))
     assert await rig.call("echo", "before") == "before"
     await server.connection.aclose()
+    await nobody_listens(await net.connect(), subjects.rpc(net.name, "target"))
     for known in (True, False):
         assert ("target" in rig.invoker._known) is known  # type: ignore[attr-defined]
         with pytest.raises(Unavailable) as caught:
             await rig.call("echo", "after")
         assert not caught.value.maybe_executed
+
+
+async def test_who_is_no_host_learns_of_deaths_from_calls_that_find_nobody(net: Lattice) -> None:
+    gate = Gate()
+    service = Scripted({"work": (NOTHING, gate), "echo": (ECHO, echo)})
+    server = await net.host("NHOST")
+    await net.serve(server, service)
+    beats = BeatPublisher(server.connection, net.name, "NHOST", 1, HostStatus)
+    beats.start()
+    async with open_invoker(await net.connect(), net.name) as invoker:
+        rig = Rig(invoker, service)
+        assert await rig.call("echo", "alive") == "alive"
+        working = asyncio.create_task(rig.call("work", timeout=3600.0))
+        await until(lambda: any(pending.host == "NHOST" for pending in invoker._pending))
+        await server.connection.aclose()
+        asking = asyncio.create_task(rig.call("echo", "still?", timeout=3600.0))
+        with pytest.raises(Unavailable) as caught:
+            await working
+        assert (caught.value.maybe_executed, caught.value.fields["host"]) == (True, "NHOST")
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    await beats.aclose()
 
 
 async def test_a_stream_whose_host_dies_fails(net: Lattice) -> None:

@@ -42,7 +42,7 @@ async def call(
     """
     from trellis_cli.signatures import find_function, read_arguments
     from trellis_lattice.invocation.api import Call
-    from trellis_lattice.invocation.client import LatticeInvoker
+    from trellis_lattice.invocation.standalone import open_invoker
     from trellis_lattice.wit.json import args_from_json, to_json
     from trellis_lattice.wit.values import Err
 
@@ -51,14 +51,11 @@ async def call(
     async with open_lattice(cli.settings, min(timeout, 5.0)) as lattice:
         wanted = find_function(await _exports(lattice, component), function, component)
         args = args_from_json(wanted.type, read_arguments(wanted, arguments or []))
-        invoker = LatticeInvoker(lattice.client.connection, lattice.name)
-        try:
+        async with open_invoker(lattice.client.connection, lattice.name) as invoker:
             with cli.terminal.progress(f"Calling {wanted.full_name}"):
                 value = await invoker.invoke(
                     Call(component, wanted.interface, wanted.name, args, wanted.type, deadline, _SOURCE)
                 )
-        finally:
-            await invoker.aclose()
     result = to_json(wanted.type.result, value)
     refused = isinstance(value, Err)
     text = "" if wanted.type.result is None else json.dumps(result, indent=2, ensure_ascii=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from trellis_lattice import subjects
@@ -138,6 +138,7 @@ class MembershipWatcher:
     """Keeps a `Membership` from `start` until `aclose` and reports its changes to a plain function.
 
     `probing(host)`: whether a suspect is to be asked; who has nothing to do with it waits for its silence to end.
+    `expected()`: hosts that live, since they did something for us, whether or not they were heard.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class MembershipWatcher:
         timing: Timing | None = None,
         interval: float = INTERVAL,
         probing: Callable[[str], bool] = lambda host: True,
+        expected: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.membership = Membership(timing)
         self._connection = connection
@@ -156,6 +158,7 @@ class MembershipWatcher:
         self._subject = subjects.beats(lattice)
         self._on_change = on_change
         self._probing = probing
+        self._expected = expected
         self._probes: set[asyncio.Task[None]] = set()
         self._interval = interval
         self._complete = asyncio.Event()
@@ -202,6 +205,8 @@ class MembershipWatcher:
             elif loop.time() - heard_since >= self._interval * 1.25:
                 self._complete.set()
             now = loop.time()
+            for host in self._expected():
+                self.membership.expect(host, now)
             self._report(self.membership.tick(now))
             self._ask_all(self.membership.suspects(now, self._probing))
 

@@ -141,6 +141,8 @@ class Timing:
     """The least time that anybody gets for an answer."""
 
 
+_UNHEARD = -1
+"""The sequence in place of the first beat of a host that is only expected."""
 _DOUBTED = 8
 """Hosts that are asked because of one hint: those not heard for the longest time."""
 
@@ -170,7 +172,7 @@ class Membership:
 
     @property
     def members(self) -> Mapping[str, Member]:
-        """Alive and suspect ones, by host id."""
+        """Alive and suspect ones, by host id; with those that are expected."""
         return self._members
 
     def hear(self, beat: Beat, now: float) -> list[Change]:
@@ -185,12 +187,19 @@ class Membership:
             return self._drop(beat, ChangeKind.LEFT, now)
         was_suspect, member.suspect = member.suspect, False
         member.beat, member.heard = beat, now
+        if old.sequence == _UNHEARD:
+            return [Change(ChangeKind.JOINED, beat.host, beat)]
         if beat.boot != old.boot:
             return [Change(ChangeKind.RESTARTED, beat.host, beat)]
         changes = [Change(ChangeKind.RECOVERED, beat.host, beat)] if was_suspect else []
         if (beat.revision, beat.draining) != (old.revision, old.draining):
             changes.append(Change(ChangeKind.UPDATED, beat.host, beat))
         return changes
+
+    def expect(self, host: str, now: float) -> None:
+        """A host that was not heard, but did something for us: it is to be heard from now on, or is gone in time."""
+        if host not in self._members and self._deaf_since is None and len(self._members) < _MAX_MEMBERS:
+            self._members[host] = Member(Beat(host, 0, _UNHEARD), now)
 
     def tick(self, now: float) -> list[Change]:
         """Time passed. Call it every `timing.tick` seconds; if we were held up, that is not held against others."""

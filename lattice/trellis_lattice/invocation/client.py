@@ -138,6 +138,10 @@ class LatticeInvoker:
         """Whether some call is under way that another host may be executing."""
         return bool(self._pending)
 
+    def executing(self) -> set[str]:
+        """The hosts that have said to execute a call of ours."""
+        return {pending.host for pending in self._pending if pending.host is not None}
+
     def _accepted_within(self, now: float) -> float:
         return ACCEPTED_WITHIN if now >= self._doubt_until else ACCEPTED_IN_DOUBT
 
