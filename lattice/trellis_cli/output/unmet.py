@@ -58,7 +58,7 @@ def unmet_of(report: StatusReport, names: Mapping[str, str], now: float | None =
     ]
     if not found:  # v1's scheduler knows messages only
         found = [
-            Unmet(scaler.name, str(scaler.status.type), scaler.status.message, now=now)
+            Unmet(scaler.name, str(scaler.status.type), with_names(scaler.status.message, names), now=now)
             for scaler in report.scalers
             if scaler.status.message
         ]
