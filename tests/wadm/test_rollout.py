@@ -192,6 +192,17 @@ def test_recreate_ends_the_old_image_everywhere_before_the_new_one_starts() -> N
     assert images(world) == {"a": NEW, "b": NEW, "c": NEW}
 
 
+def test_what_cannot_start_ends_nothing() -> None:
+    world = running("a", "b")
+    new = component("c", spread(3), image=NEW, config=[{"name": "absent"}])
+    wish = desired_of([manifest(with_policies(application("app", new), policy(update="recreate")))])
+
+    world.reconcile(wish)
+
+    assert images(world) == {"a": OLD, "b": OLD}
+    assert "absent does not exist" in world.look(wish).applications["app"].message
+
+
 def test_image_and_place_change_together_and_nothing_ends_before_the_new_place_runs() -> None:
     world = running("a", "b")
     world.hosts |= {name: host(name, zone="east") for name in ("c", "d")}

@@ -49,7 +49,7 @@ def converge_component(scaler: WorkloadScaler, parts: Parts, view: View, needs: 
         if id not in parts and host.known:
             changes.stops.append(stop_component(host, component, scaler))
     if scaler.policy.recreate and old:
-        _recreate(scaler, old, running, view, changes)
+        _recreate(scaler, old, running, needs, changes)
         return changes
     absent = 0
     for id in sorted(parts):
@@ -67,7 +67,11 @@ def converge_component(scaler: WorkloadScaler, parts: Parts, view: View, needs: 
 
 
 def _recreate(
-    scaler: WorkloadScaler, old: Iterable[str], running: Mapping[str, RunningComponent], view: View, changes: Changes
+    scaler: WorkloadScaler,
+    old: Iterable[str],
+    running: Mapping[str, RunningComponent],
+    needs: frozenset[str],
+    changes: Changes,
 ) -> None:
     """Ends the old image everywhere; what is to start waits for that."""
     stopping = {step.key for step in changes.stops}
@@ -75,7 +79,7 @@ def _recreate(
         command = _stop(id, running[id])
         if command_key(command) not in stopping:
             reason = f"it runs {running[id].image} there"
-            changes.stops.append(Step(Stage.STOP, command, reason, scaler.app, scaler.id))
+            changes.stops.append(Step(Stage.STOP, command, reason, scaler.app, scaler.id, needs))
             changes.remembered.append(command)
     message = f"{scaler.image} starts once no host runs another image"
     changes.conditions.append(Condition("recreating", message))

@@ -41,8 +41,9 @@ def converge(scaler: WorkloadScaler, placements: Sequence[Placement], view: View
         hosts = view.observed.hosts
         stops = [step for step in stops if not hosts[command_host(step.command) or ""].draining]
     if blocked:
+        # What cannot start ends nothing either.
         starts = []
-    if changes.growing and stops:
+    if stops and (changes.growing or (blocked and parts)):
         conditions.append(
             Condition("moving", f"{len(stops)} host(s) keep what they have until it runs in its new place")
         )
