@@ -39,10 +39,12 @@ class Known:
 
 
 def section(title: str, rows: Iterable[Sequence[str]], style: Style = PLAIN, *, empty: str = "") -> str:
-    """A titled table, its first row the headings; `empty` instead if there is only that."""
+    """A titled table, its first row the headings, without empty columns; `empty` instead if there is only that."""
     table = [list(row) for row in rows]
     if len(table) < 2:
         return f"\n{style.bold(title)}\n  {empty}\n" if empty else ""
+    used = [column for column in range(len(table[0])) if any(row[column] for row in table[1:])]
+    table = [[row[column] for column in used] for row in table]
     lines = align([[cell.upper() for cell in table[0]], *table[1:]]).splitlines()
     painted = [f"  {style.dim(lines[0])}", *(f"  {line}" for line in lines[1:])]
     return f"\n{style.bold(title)}\n" + "".join(f"{line}\n" for line in painted)
@@ -147,7 +149,7 @@ def describe_link(links: Sequence[Link], known: Known, style: Style = PLAIN) -> 
                 ("Link", f"{link.source_id} → {link.target}"),
                 ("Name", link.name),
                 ("Interfaces", ", ".join(link.interface_names)),
-                ("State", style.state(str(status.state))),
+                ("State", str(status.state)),
                 ("Reason", status.reason),
                 ("Calls", f"{local} within a host, {remote} over the lattice"),
                 ("Source runs on", _hosts_of(link.source_id, known)),
