@@ -13,8 +13,8 @@ from tests.faults.scenarios.setting import (
     Bench,
     everywhere,
     moment,
+    move_lease,
     one_of_two,
-    restart_cleanly,
     stopped_failing,
 )
 
@@ -72,8 +72,7 @@ async def _victim(fleet: Fleet, leader: bool) -> HostProcess:
             holder = await fleet.until_held()
             if (runs == holder) is leader:
                 return fleet.hosts[runs]
-            # A clean stop gives the lease to somebody else, and its component to the other worker.
-            await restart_cleanly(fleet, fleet.hosts[holder])
+            await move_lease(fleet, fleet.hosts[holder])
 
 
 async def sigstop(bench: Bench) -> list[Result]:
@@ -102,7 +101,7 @@ async def lease_move(bench: Bench) -> list[Result]:
         for number in range(bench.rounds):
             async with asyncio.timeout(120):
                 while (holder := await fleet.until_held()) not in ("s1", "s2"):
-                    await restart_cleanly(fleet, fleet.hosts[holder])
+                    await move_lease(fleet, fleet.hosts[holder])
             await load.healthy()
             if number == 0:
                 start = moment()

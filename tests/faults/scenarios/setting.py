@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,17 @@ from tests.faults.load import Load, Sample, lost, outcomes
 from tests.faults.manifests import hello
 from tests.fixtures.lattice import free_port
 
-__all__ = ["PATIENCE", "Bench", "Scenario", "everywhere", "moment", "one_of_two", "restart_cleanly", "stopped_failing"]
+__all__ = [
+    "PATIENCE",
+    "Bench",
+    "Scenario",
+    "everywhere",
+    "moment",
+    "move_lease",
+    "one_of_two",
+    "restart_cleanly",
+    "stopped_failing",
+]
 
 PATIENCE = 30.0
 """Seconds after which something has not happened."""
@@ -65,6 +76,18 @@ async def restart_cleanly(fleet: Fleet, host: HostProcess) -> None:
     """SIGTERM, and the same host again."""
     await fleet.stop_host(host)
     await fleet.run_host(host)
+
+
+async def move_lease(fleet: Fleet, holder: HostProcess) -> None:
+    """Makes another host lead: a worker leaves and comes back; the edge, whose work nobody else may do, rests."""
+    if holder.labels["role"] != "edge":
+        await restart_cleanly(fleet, holder)
+        return
+    holder.signal(signal.SIGSTOP)
+    try:
+        await fleet.until_held(by_other_than=holder.labels["name"])
+    finally:
+        holder.signal(signal.SIGCONT)
 
 
 async def stopped_failing(
