@@ -17,6 +17,7 @@ from trellis_cli.commands import (
     config,
     ctx,
     describe,
+    doctor,
     events,
     fleet,
     get,
@@ -106,6 +107,7 @@ def build() -> typer.Typer:
     trace.register(root)
     inspect_file.register(root)
     sim.register(root)
+    doctor.register(root)
     for name, help, noun in _TOOLS:
         tools = group(help)
         noun.register(tools)

@@ -103,6 +103,16 @@ class Connection:
         return self._client.server_info
 
     @property
+    def certificate_until(self) -> str | None:
+        """When the server's TLS certificate expires (`ssl.cert_time_to_seconds` reads it); None without TLS."""
+        return self._client.certificate_until
+
+    @property
+    def asked_alive(self) -> int:
+        """How often the server has asked whether we live (only connections that are silent are asked)."""
+        return self._client.asked_alive
+
+    @property
     def url(self) -> str:
         """The server we are connected to, without secrets; else all we know."""
         connected = self._client.connected_url

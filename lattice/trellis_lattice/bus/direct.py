@@ -60,6 +60,8 @@ class DirectClient(Client):
         self.settings = settings
         self._on_refusal = on_refusal or (lambda what, subject: None)
         self._callbacks: dict[int, Callable[[DirectMessage], None]] = {}
+        self.asked_alive = 0
+        """How often the server asked whether we live."""
 
     @property
     def server_info(self) -> Mapping[str, Any]:
@@ -109,6 +111,19 @@ class DirectClient(Client):
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(payload)
         return True
+
+    @property
+    def certificate_until(self) -> str | None:
+        """When the server's TLS certificate expires, as `ssl` writes it; None without TLS."""
+        writer = getattr(self._transport, "_io_writer", None)
+        secured = writer.get_extra_info("ssl_object") if writer is not None else None
+        certificate = secured.getpeercert() if secured is not None else None
+        return str(certificate["notAfter"]) if certificate and "notAfter" in certificate else None
+
+    async def _process_ping(self) -> None:
+        """The server asks whether we live."""
+        self.asked_alive += 1
+        await super()._process_ping()
 
     async def _process_connect_init(self) -> None:
         """nats-py's greeting, replaced by ours; then the tasks that it starts."""

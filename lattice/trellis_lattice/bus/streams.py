@@ -16,7 +16,7 @@ from typing import Any
 from trellis_lattice.bus.jetstream import JetStream
 from trellis_lattice.errors import NotFound, RequestInvalid, TrellisError, Unavailable
 
-__all__ = ["MOST_REPLICAS", "has_all_replicas", "open_stream", "raise_replicas", "replicas"]
+__all__ = ["MOST_REPLICAS", "has_all_replicas", "is_clustered", "open_stream", "raise_replicas", "replicas"]
 
 _log = logging.getLogger("trellis.bus")
 
@@ -69,7 +69,13 @@ def replicas(info: Mapping[str, Any]) -> int:
 
 def has_all_replicas(info: Mapping[str, Any]) -> bool:
     """Whether the stream has as many copies as it ever gets. A server without a cluster keeps one."""
-    return replicas(info) >= MOST_REPLICAS or not info.get("cluster")
+    return replicas(info) >= MOST_REPLICAS or not is_clustered(info)
+
+
+def is_clustered(info: Mapping[str, Any]) -> bool:
+    """Whether the stream is in a cluster, which has a name; a single server names itself as the leader only."""
+    cluster = info.get("cluster")
+    return isinstance(cluster, Mapping) and bool(cluster.get("name"))
 
 
 def _is_ours(info: Mapping[str, Any]) -> bool:

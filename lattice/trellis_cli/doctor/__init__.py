@@ -1,0 +1,1 @@
+"""`trellis doctor`: `gathering` looks (thin), `checks` judge (pure), one function for each check."""
