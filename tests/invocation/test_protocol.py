@@ -12,6 +12,7 @@ import pytest
 
 from trellis_lattice.bus.membership import Beat
 from trellis_lattice.errors import from_wire
+from trellis_lattice.follow.records import CallFilter, CallRecord, LogFilter, LogRecord
 from trellis_lattice.invocation import frames
 from trellis_lattice.invocation.frames import Kind, StreamRef
 from trellis_lattice.invocation.headers import (
@@ -143,6 +144,17 @@ def check_routes(block: Block) -> None:
     assert announcements.decode(block["payload"].encode(), settings.address) == said
 
 
+TOLD = {"log": LogRecord, "call": CallRecord, "logs": LogFilter, "calls": CallFilter}
+
+
+def check_told(kind: str) -> Callable[[Block], None]:
+    def check(block: Block) -> None:
+        wire = json.loads(block["payload"])
+        assert TOLD[kind].from_wire(wire).to_wire() == wire
+
+    return check
+
+
 CHECKS: dict[str, Callable[[Block], None]] = {
     "beat": check_beat,
     "drop": check_drop,
@@ -152,6 +164,7 @@ CHECKS: dict[str, Callable[[Block], None]] = {
     "routes": check_routes,
     "stream": check_stream,
     "value": check_value,
+    **{kind: check_told(kind) for kind in TOLD},
 }
 BLOCKS = golden_blocks(DOCUMENT.read_text(encoding="utf-8"))
 
