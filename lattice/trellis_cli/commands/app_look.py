@@ -52,22 +52,23 @@ async def plan(
     def wanted(sight: Sight) -> list[Intent]:
         return _intents(what, source, version, sight, undeploy=undeploy, replace=replace)
 
-    return await _plan(cli, wanted)
+    return await _plan(cli, wanted, starts=not undeploy)
 
 
 async def plan_undeploy(cli: Cli, names: Sequence[str]) -> ExitCode:
     """As `plan`, for undeploying these in this order."""
     from trellis_wadm.preview import Intent
 
-    return await _plan(cli, lambda sight: [Intent(name, None) for name in names])
+    return await _plan(cli, lambda sight: [Intent(name, None) for name in names], starts=False)
 
 
-async def _plan(cli: Cli, wanted: Callable[[Sight], list[Intent]]) -> ExitCode:
+async def _plan(cli: Cli, wanted: Callable[[Sight], list[Intent]], *, starts: bool) -> ExitCode:
+    """`starts`: something may be placed, which depends on how loaded the hosts are."""
     from trellis_cli.explaining import look, plan_intents
     from trellis_cli.lattice import open_lattice
 
     async with open_lattice(cli.settings) as lattice:
-        sight = await look(lattice, cli.settings.patience(), loads=True)
+        sight = await look(lattice, cli.settings.patience(), loads=starts)
         found = plan_intents(sight, wanted(sight))
         await _warn(cli, lattice, found)
     code = ExitCode.FAILED if not found.possible else ExitCode.CHANGES if found.changes else ExitCode.OK
