@@ -210,7 +210,8 @@ class _Pass:
     def _finish(self) -> Plan:
         order = {stage: i for i, stage in enumerate(Stage)}
         steps = tuple(sorted(self._steps, key=lambda step: order[step.stage]))
-        applications = {name: self._application(app) for name, app in sorted(self._desired.applications.items())}
+        hosts = len(self._observed.live_hosts)
+        applications = {name: self._application(app, hosts) for name, app in sorted(self._desired.applications.items())}
         return Plan(
             steps=steps,
             wanted=self._wanted,
@@ -221,8 +222,7 @@ class _Pass:
             wake_at=min(self._wake, default=None),
         )
 
-    def _application(self, app: Application) -> ApplicationStatus:
-        hosts = len(self._observed.live_hosts)
+    def _application(self, app: Application, hosts: int) -> ApplicationStatus:
         scalers = [
             scaler_status(scaler, self._conditions.get(scaler.id, ()), self._busy.get(scaler.id, ()), hosts)
             for scaler in app.scalers
