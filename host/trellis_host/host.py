@@ -25,7 +25,6 @@ from trellis_host.reports import describe, problems_of
 from trellis_host.runtime.admission import Admission
 from trellis_host.runtime.background import Background
 from trellis_host.runtime.engines import EngineLike
-from trellis_host.runtime.health import watch_health
 from trellis_host.runtime.images import Images
 from trellis_host.runtime.launch import Launcher
 from trellis_host.runtime.prepare import Preparer
@@ -209,10 +208,9 @@ class Host:
         await self._announce(connection, control, tracing)
         beats.start()
         await members.start()
-        health = partial(watch_health, lambda: self._workloads.providers, self.publish, host_id)
         beside = (
             tasks.keep(self._heartbeats, name="heartbeats"),
-            tasks.keep(health, name="health"),
+            tasks.keep(workloads.supervision.run, name="health"),
             tasks.keep(self._preparer.run, name="preparing"),
             tasks.keep(self._workloads.offer_refused_links, name="refused links"),
         )
@@ -397,7 +395,7 @@ class Host:
         )
 
     def _problems(self) -> dict[str, str]:
-        return problems_of(self._workloads.providers)
+        return problems_of(self._workloads)
 
     def inventory(self, *, calls: bool = False) -> HostInventory:
         """What this host runs; with `calls` also what its calls and the links of its providers are like now."""

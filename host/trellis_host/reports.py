@@ -43,10 +43,11 @@ def link_reports(providers: Iterable[RunningProvider]) -> tuple[LinkReport, ...]
     return tuple(sorted(found, key=lambda report: report.problem is None)[:_MOST])
 
 
-def problems_of(providers: Iterable[RunningProvider]) -> dict[str, str]:
-    """What each provider cannot do, by its id: the links it refused, and why."""
-    refused = {each.spec.id: each.refused_links for each in providers}
-    return {id: "; ".join(dict.fromkeys(links.values())) for id, links in refused.items() if links}
+def problems_of(workloads: Workloads) -> dict[str, str]:
+    """What is wrong with each provider, by its id: how it is, or the links it refused, and why."""
+    refused = {each.spec.id: each.refused_links for each in workloads.providers}
+    links = {id: "; ".join(dict.fromkeys(reasons.values())) for id, reasons in refused.items() if reasons}
+    return {**links, **workloads.supervision.problems}
 
 
 def describe(
@@ -64,7 +65,7 @@ def describe(
     """What a host runs. With `counts` (source, target, local, lattice) it is the answer to a question, which also says
     what a heartbeat leaves out."""
     asked = counts is not None
-    problems = problems_of(workloads.providers)
+    problems = problems_of(workloads)
     return HostInventory(
         host_id=state.host_id,
         friendly_name=friendly_name,
@@ -89,6 +90,7 @@ def describe(
                 image_ref=each.image,
                 annotations=dict(each.annotations),
                 problem=problems.get(each.id),
+                restarts=workloads.supervision.restarts(each.id),
                 config=each.config,
             )
             for each in state.providers

@@ -303,17 +303,15 @@ class HostState:
         entry = self._providers[spec.id]
         entry.ready = True
         self.revision += 1
-        started = Emit(
-            ProviderStarted(
-                provider_id=spec.id,
-                host_id=self.host_id,
-                image_ref=spec.image,
-                annotations=dict(spec.annotations),
-            )
-        )
+        started = self._started(spec)
         if not entry.stop_wanted:
             return (started,)
         return (started, *self.stop_provider(spec.id).effects, *self._start_queued(entry))
+
+    def provider_restarted(self, spec: ProviderSpec) -> tuple[Effect, ...]:
+        """A running provider had failed, and was started again."""
+        self.revision += 1
+        return (self._started(spec),)
 
     def provider_failed(
         self, spec: ProviderSpec, error: str, failure: dict[str, Any] | None = None
@@ -345,6 +343,13 @@ class HostState:
         del self._providers[provider_id]
         self.revision += 1
         return Outcome(_STOPPED, (HaltProvider(provider_id), self._stopped(entry.spec)))
+
+    def _started(self, spec: ProviderSpec) -> Emit:
+        return Emit(
+            ProviderStarted(
+                provider_id=spec.id, host_id=self.host_id, image_ref=spec.image, annotations=dict(spec.annotations)
+            )
+        )
 
     def _stopped(self, spec: ProviderSpec) -> Emit:
         return Emit(

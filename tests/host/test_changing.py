@@ -42,14 +42,16 @@ class Gate(Provider):
 
 
 @asynccontextmanager
-async def steady_calls(operator: Operator, target: str) -> AsyncIterator[list[Any]]:
+async def steady_calls(
+    operator: Operator, target: str, interface: str = "test:echo/echo@0.1.0"
+) -> AsyncIterator[list[Any]]:
     """Two hundred calls a second, whatever becomes of each; their outcomes when the block has ended."""
     outcomes: list[Any] = []
     over = False
 
     async def one(number: int) -> None:
         try:
-            outcomes.append(await operator.call(target, "test:echo/echo@0.1.0", "text", TEXT, str(number)))
+            outcomes.append(await operator.call(target, interface, "text", TEXT, str(number)))
         except Exception as error:
             outcomes.append(error)
 

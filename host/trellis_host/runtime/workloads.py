@@ -19,6 +19,7 @@ from trellis_host.runtime.background import Background
 from trellis_host.runtime.chains import Chains
 from trellis_host.runtime.components import RunningComponent
 from trellis_host.runtime.departures import Departures, Served
+from trellis_host.runtime.health import Supervision
 from trellis_host.runtime.launch import Launcher
 from trellis_host.runtime.providers import HostServices, RunningProvider
 from trellis_host.runtime.router import LocalService, Router
@@ -99,6 +100,14 @@ class Workloads:
         self._chains = Chains(tasks)
         self._steps = Steps(state.host_id)
         self._departures = Departures(router, tasks)
+        self.supervision = Supervision(
+            state.host_id,
+            tasks,
+            wanted=lambda: self._state.providers,
+            running=lambda: self.providers,
+            restart=self.restart_provider,
+            publish=publish,
+        )
         self._served: dict[str, Served] = {}
         shared.on_links = self._on_links
         shared.on_config = self._on_config
@@ -272,6 +281,26 @@ class Workloads:
         else:
             _log.info("Provider %s runs (%s)", spec.id, spec.image)
             self.apply(self._state.provider_ready(spec))
+
+    async def restart_provider(self, provider_id: str) -> TrellisError | None:
+        """Ends a provider and starts it anew, if it is still wanted. Says why that failed."""
+        failed: list[TrellisError] = []
+        self._chains.add(provider_id, partial(self._restart_provider, provider_id, failed.append))
+        await self._chains.settled(provider_id)
+        return failed[0] if failed else None
+
+    async def _restart_provider(self, provider_id: str, failed: Callable[[TrellisError], None]) -> None:
+        spec = next((each for each in self._state.providers if each.id == provider_id), None)
+        if spec is None or self._steps.closed:
+            return
+        _log.warning("Provider %s has failed; it is started again", provider_id)
+        await self._halt(provider_id)
+        error = await self._steps.run(provider_id, self._start_provider(spec), "restart of provider")
+        if error is None:
+            self.apply(self._state.provider_restarted(spec))
+        else:
+            _log.error("Provider %s cannot be started again: %s", provider_id, error)
+            failed(error)
 
     async def _start_provider(self, spec: ProviderSpec) -> None:
         await self._launcher.admission.provider(spec)
