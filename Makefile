@@ -42,7 +42,7 @@ build: .venv/dev.stamp
 test: .venv/dev.stamp
 	$(BIN)/pytest -m "not backends and not v1"
 
-# The real clients of wasmCloud v1 against a host: cargo builds them (about 80 s on two cores), here only.
+# The real clients of wasmCloud v1, and its wadm, against hosts: cargo builds them (three minutes on two cores), here only.
 v1-clients: .venv/dev.stamp
 	cd tests/v1 && nice -n 19 cargo build --locked --quiet -j2
 	$(BIN)/pytest -m v1 tests/v1

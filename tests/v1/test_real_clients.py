@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures import components
 from tests.host.support import Operator, eventually, host_key, image, running_host
+from trellis_lattice.bus.connection import Connection, ConnectionSettings
+from trellis_lattice.bus.embedded import EmbeddedNats, NatsServerSettings
 from trellis_lattice.control import claims
 from trellis_wadm.reconciler import ReconcilerService
 
@@ -54,6 +58,46 @@ async def test_an_application_from_put_to_delete(nats_server: str, lattice: str,
         said = await run("applications", nats_server, lattice, str(manifest))
 
     assert len(said.splitlines()) > 10
+
+
+@asynccontextmanager
+async def real_wadm(folder: Path) -> AsyncIterator[str]:
+    """The url of a NATS server of its own, on which wadm 0.21 runs."""
+    server = await EmbeddedNats.start(NatsServerSettings(folder / "nats"))
+    with (folder / "wadm.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            PROGRAM, "wadm", server.url, stdout=asyncio.subprocess.PIPE, stderr=log
+        )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            assert await process.stdout.readline() == b"listening\n"
+        yield server.url
+    finally:
+        process.kill()
+        await process.wait()
+        await server.stop()
+
+
+async def test_the_real_wadm_places_an_application_onto_our_hosts(lattice: str, tmp_path: Path) -> None:
+    manifest = tmp_path / "app.json"
+    manifest.write_text(json.dumps(application(image(tmp_path, "a", components.echo()))))
+    async with real_wadm(tmp_path) as url:
+        connection = await Connection.connect(ConnectionSettings(urls=(url,)), timeout=5)
+        operator = Operator(connection, lattice)
+        await operator.start()
+        async with (
+            running_host(url, lattice, tmp_path, name="one") as one,
+            running_host(url, lattice, tmp_path, name="two") as two,
+        ):
+            said = await run("applications", url, lattice, str(manifest))
+            await eventually(lambda: not [*one.state.components, *two.state.components])
+        await operator.invoker.aclose()
+        await connection.aclose()
+
+    assert len(said.splitlines()) > 10
+    started = [event for event in operator.events if event.kind == "component_scaled" and event.data["max_instances"]]
+    assert started[0].data["annotations"]["wasmcloud.dev/managed-by"] == "wadm"
 
 
 async def test_a_component_that_v1_signed(nats_server: str, lattice: str, operator: Operator, tmp_path: Path) -> None:

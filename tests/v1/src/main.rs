@@ -4,6 +4,10 @@
 //!     v1-clients control NATS LATTICE IMAGE OTHER-IMAGE PROVIDER
 //!     v1-clients applications NATS LATTICE MANIFEST
 //!
+//! The real wadm, which then places applications onto hosts, until it is killed:
+//!
+//!     v1-clients wadm NATS
+//!
 //! And v1's own library signs a component, and says who it is then:
 //!
 //!     v1-clients sign COMPONENT SIGNED
@@ -11,6 +15,7 @@
 mod applications;
 mod control;
 mod events;
+mod manager;
 mod signing;
 
 use anyhow::{bail, Context, Result};
@@ -26,8 +31,9 @@ async fn main() -> Result<()> {
         ["applications", nats, lattice, manifest] => {
             applications::walk(connect(nats).await?, lattice, manifest).await
         }
+        ["wadm", nats] => manager::run(nats).await,
         ["sign", component, signed] => signing::sign(component, signed),
-        _ => bail!("what to do: control, applications or sign, and with what"),
+        _ => bail!("what to do: control, applications, wadm or sign, and with what"),
     }
 }
 
