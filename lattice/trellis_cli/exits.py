@@ -35,7 +35,9 @@ def exit_code(error: TrellisError) -> ExitCode:
         case DeadlineExceeded():
             return ExitCode.TIMED_OUT
         case Unavailable():
-            return ExitCode.FAILED if error.maybe_executed else ExitCode.NO_LATTICE
+            # The lattice is there, only its storage is full.
+            full = error.fields.get("reason") == "storage-full"
+            return ExitCode.FAILED if error.maybe_executed or full else ExitCode.NO_LATTICE
         case Denied():
             return ExitCode.DENIED
         case _:

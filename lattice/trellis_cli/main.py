@@ -13,6 +13,7 @@ import typer
 from trellis_cli.command import common_options, group, remember
 from trellis_cli.commands import app as application
 from trellis_cli.commands import (
+    backup,
     call,
     config,
     ctx,
@@ -108,6 +109,7 @@ def build() -> typer.Typer:
     inspect_file.register(root)
     sim.register(root)
     doctor.register(root)
+    backup.register(root)
     for name, help, noun in _TOOLS:
         tools = group(help)
         noun.register(tools)
