@@ -105,7 +105,8 @@ class Scheduler:
 
     def _tick(self) -> None:
         now = self._process.now()
-        self._members(self.membership.tick(now))
+        if changes := self.membership.tick(now):
+            self._members(changes)
         for probe in self.membership.suspects(now):
             self._probe(probe)
         self._process.after(self.membership.timing.tick, self._tick)
@@ -127,7 +128,8 @@ class Scheduler:
         self._universe.bus.request(self._process, probe.host, handle, done, seconds)
 
     def beat(self, beat: Beat) -> None:
-        self._members(self.membership.hear(beat, self._process.now()))
+        if changes := self.membership.hear(beat, self._process.now()):
+            self._members(changes)
 
     def _members(self, changes: list[Change]) -> None:
         for change in changes:
@@ -198,8 +200,12 @@ class Scheduler:
             case _:
                 assert_never(action)
 
+    def _look_at_term(self) -> None:
+        if self.term() != self._term:
+            self.turn()
+
     def _lease_due(self, timer: int) -> None:
-        self.turn()
+        self._look_at_term()
         if timer == self._lease_timer:
             self._lease_turn()
 
@@ -223,12 +229,12 @@ class Scheduler:
 
     def _lease_failed(self) -> None:
         self.rules.failed(self._process.now())
-        self.turn()
+        self._look_at_term()
         self._process.after(self.rules.period / 2, self._lease_done)
 
     def _lease_done(self) -> None:
         self._lease_busy = False
-        self.turn()
+        self._look_at_term()
         self._lease_turn()
 
     # what is to be done -------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from trellis_wadm.planner import Desired
 
 __all__ = ["Result", "Scenario", "Simulation", "simulate"]
 
-_SAMPLE = 0.5
+_SAMPLE = 1.0
 """Seconds between two looks for what must not last."""
 _CALM = 15.0
 """Seconds after the last fault until nothing may be left to do."""
