@@ -14,10 +14,19 @@ import pytest_asyncio
 from tests.fixtures import components
 from tests.host.signing import SUBJECT, signed
 from tests.host.support import Operator, eventually, image, running_host, soon
+from trellis_host.runtime.admission import revocation
 from trellis_host.runtime.policy import PolicyService
 from trellis_host.settings import PolicySettings
+from trellis_host.state import ComponentSpec, HostState
 from trellis_lattice.bus.connection import Connection, Message
-from trellis_lattice.control.policy import Kind, PolicyDecision, PolicyHost, PolicyRequest, ProviderRequest
+from trellis_lattice.control.policy import (
+    ComponentRequest,
+    Kind,
+    PolicyDecision,
+    PolicyHost,
+    PolicyRequest,
+    ProviderRequest,
+)
 from trellis_lattice.errors import Denied, TrellisError
 from trellis_lattice.wit.types import FuncType, Primitive
 from trellis_provider_sdk import Provider, provides, u64
@@ -152,6 +161,28 @@ async def test_what_is_no_longer_permitted_is_stopped(
 
     assert "new rules" in failed.data["error"]
     assert len(service.asked) == 2  # what was decided is not asked again
+
+
+def test_what_is_only_being_launched_is_stopped_too() -> None:
+    def asked(id: str, image: str) -> PolicyRequest:
+        body = ComponentRequest(component_id=id, image_ref=image, max_instances=1)
+        host = PolicyHost(public_key="N", lattice="default", labels={})
+        return PolicyRequest(request_id="1", kind=Kind.START_COMPONENT, request=body, host=host)
+
+    state = HostState("N", {})
+    spec = ComponentSpec("echo", "r:1", 1)
+    state.scale(spec)
+    assert revocation(state, asked("other", "r:1")) is None
+    assert revocation(state, asked("echo", "r:1")) is not None
+    assert state.component_ready(spec) is not None
+    assert state.components == []
+
+    state = HostState("N", {})
+    state.scale(spec)
+    state.component_ready(spec)
+    assert revocation(state, asked("echo", "r:2")) is None  # something else runs under that id
+    assert revocation(state, asked("echo", "r:1")) is not None
+    assert state.components == []
 
 
 async def test_no_answer_is_a_refusal(connection: Connection, lattice: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from trellis_host.runtime.claims import Signature, read_signature
@@ -168,9 +168,14 @@ def revocation(state: HostState, request: PolicyRequest) -> Outcome | None:
     """How to stop what was permitted and no longer is; None if it does not run here."""
     match request.request:
         case ComponentRequest(component_id=id, image_ref=image) if request.kind is Kind.START_COMPONENT:
-            if any(each.id == id and each.image == image for each in state.components):
+            if _concerned(id, image, state, {each.id: each.image for each in state.components}):
                 return state.scale(ComponentSpec(id, image, 0))
         case ProviderRequest(provider_id=id, image_ref=image):
-            if any(each.id == id and each.image == image for each in state.providers):
+            if _concerned(id, image, state, {each.id: each.image for each in state.providers}):
                 return state.stop_provider(id)
     return None
+
+
+def _concerned(id: str, image: str, state: HostState, running: Mapping[str, str]) -> bool:
+    """Whether it runs, or is about to."""
+    return running.get(id) == image or (id not in running and id in state.starting)
