@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.lattice import CommandFailed, trellis
 from trellis_cli.connecting import find_target
 from trellis_cli.contexts import ContextStore
 from trellis_cli.output import Format, render
@@ -16,6 +17,8 @@ from trellis_cli.output.contexts import effective_document
 from trellis_cli.settings import Settings
 from trellis_cli.targets import FIELDS, Value, v1_timeout
 from trellis_lattice.errors import Conflict, NotFound, RequestInvalid
+
+from .servers import running, single
 
 
 @pytest.fixture
@@ -136,3 +139,28 @@ def test_files_that_are_not_there_are_named_with_who_named_them(environ: dict[st
     found = find_target(Settings(environ=environ, nats_url=" nats://a:1 , nats://b:2", js_domain="hub")).connection("x")
     assert found.urls == ("nats://a:1", "nats://b:2")
     assert found.jetstream_domain == "hub"
+
+
+async def test_a_lattice_on_a_nats_that_wants_a_token(tmp_path: Path) -> None:
+    """Through the commands: the token goes to the hosts by their environment, not on their command lines."""
+    node = single(tmp_path / "n", 'authorization { token: "right" }')
+    environment = {"TRELLIS_DATA_DIR": str(tmp_path / "data"), "TRELLIS_CONFIG_DIR": str(tmp_path / "config")}
+    async with running(node):
+        options = ("--nats-url", node.url, "--nats-token", "right")
+        with pytest.raises(CommandFailed) as refused:
+            await trellis("up", "--detach", "--nats-url", node.url, environment=environment)
+        assert refused.value.code == 6
+        try:
+            up = await trellis("up", "--detach", *options, environment=environment)
+            command = Path(f"/proc/{up['hosts'][0]['pid']}/cmdline").read_bytes()
+            assert b"host" in command
+            assert b"right" not in command
+            await trellis("ctx", "new", "here", *options, environment=environment)
+            hosts = await trellis("get", "hosts", "--context", "here", environment=environment)
+            assert [host["id"] for host in hosts["hosts"]] == [up["hosts"][0]["id"]]
+            saved = tmp_path / "backup.json"
+            await trellis("backup", str(saved), *options, environment=environment)
+            restored = await trellis("restore", str(saved), *options, environment=environment)
+            assert restored["refused"] == []
+        finally:
+            await trellis("down", environment=environment)
