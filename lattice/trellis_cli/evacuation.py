@@ -16,11 +16,11 @@ from trellis_cli.explaining import look
 from trellis_cli.workloads import host_name, listed
 from trellis_lattice.errors import DeadlineExceeded, NotFound, Unavailable
 from trellis_wadm import naming
-from trellis_wadm.catalog import desired_of_stored
 from trellis_wadm.foresight import after, foresee
 from trellis_wadm.inventory import DRAIN_LABEL
 from trellis_wadm.planner import Observed, Plan
 from trellis_wadm.planner.planning import DEFAULT_POLICY
+from trellis_wadm.wishes import Wishes
 
 if TYPE_CHECKING:
     from trellis_cli.lattice import Lattice
@@ -77,7 +77,7 @@ def foretell(sight: Sight, host_id: str) -> tuple[list[Move], list[Stay]]:
         raise NotFound(f"Host {host_id} is not in the lattice.", remedy="List: trellis get hosts")
     hosts = {**observed.hosts, host_id: replace(host, draining=True)}
     before = replace(observed, hosts=hosts)
-    found = foresee(desired_of_stored(sight.applications), before, 0.0, DEFAULT_POLICY)
+    found = foresee(Wishes().of(sight.applications), before, 0.0, DEFAULT_POLICY)
     end = before
     for each in found.passes:
         end = after(end, each)

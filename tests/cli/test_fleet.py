@@ -17,9 +17,10 @@ from trellis_cli.evacuation import Move, foretell
 from trellis_cli.exits import ExitCode
 from trellis_lattice.bus.connection import Connection
 from trellis_lattice.errors import NotFound
-from trellis_wadm.catalog import StoredApplication, desired_of_stored
+from trellis_wadm.catalog import StoredApplication
 from trellis_wadm.observe import Sight
 from trellis_wadm.planner.commands import ScaleComponent
+from trellis_wadm.wishes import Wishes
 
 
 def deployed(data: dict[str, object]) -> dict[str, StoredApplication]:
@@ -31,7 +32,7 @@ def test_what_would_move_and_what_stays() -> None:
     data = application("one", component("here", spread(2, group("a", zone="a"))), component("any", spread(2)))
     world = World.of(host("a", zone="a"), host("b", zone="b"))
     stored = deployed(data)
-    world.settle(desired_of_stored(stored))
+    world.settle(Wishes().of(stored))
     world.apply(ScaleComponent("a", "mine", "file:///mine.wasm", 1))
     moves, stays = foretell(Sight(world.observed(), stored), "a")
 
