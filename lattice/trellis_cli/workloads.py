@@ -50,7 +50,9 @@ def image_ref(text: str) -> str:
         return "file://" + quote(os.path.normpath(path.absolute()))
     if is_path and not text.startswith(("/", "file:///")):
         raise NotFound(f"There is no file {text}.", remedy="Build the component first, or correct the path.")
-    if "://" not in text and text.endswith(".wasm") and ":" not in text and "." not in text.partition("/")[0]:
+    head, slash, _ = text.partition("/")
+    plain = text.endswith(".wasm") and ":" not in text and not text.startswith("/")
+    if plain and (not slash or "." not in head):  # else it may begin with the name of a registry
         raise NotFound(f"There is no file {text}.", remedy="Build the component first, or correct the path.")
     return "file://" + quote(text) if text.startswith("/") else text
 
