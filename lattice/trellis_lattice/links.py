@@ -165,7 +165,7 @@ class LinkTable:
         raise NotFound(
             f"{source} has no link named {name!r} for {interface}.",
             remedy=f"Make one: trellis link put {source} TARGET {namespace} {package} --interface {short}"
-            + (f" --name {name}" if name != "default" else "")
+            + (f" --link-name {name}" if name != "default" else "")
             + (f" (it has: {', '.join(there[:8])})" if there else ""),
             source=source,
             interface=interface,
