@@ -108,14 +108,11 @@ def register(group: typer.Typer) -> None:
         aliases=("hosts",),
         examples=("trellis describe host crimson-meadow-4211", "trellis describe host NDX4 -o json"),
     )(host)
-    command(group, "component", aliases=("components",), examples=("trellis describe component my_app-counter",))(
-        component
-    )
-    command(group, "provider", aliases=("providers",), examples=("trellis describe provider my_app-http",))(provider)
-    command(
-        group,
-        "link",
-        aliases=("links",),
-        examples=("trellis describe link my_app-http my_app-counter", "trellis describe link my_app-http"),
-    )(link)
-    command(group, "app", aliases=("apps", "application"), examples=("trellis describe app kv-counter",))(app)
+    for name, noun, example in (
+        ("component", component, "my_app-counter"),
+        ("provider", provider, "my_app-http"),
+        ("link", link, "my_app-http my_app-counter"),
+        ("app", app, "my-app"),
+    ):
+        examples = (f"trellis describe {name} {example}", f"trellis describe {name} {example} -o json")
+        command(group, name, aliases=(f"{name}s",), examples=examples)(noun)
