@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures import components
-from tests.host.support import Operator, eventually, host_key, image, running_host
+from tests.host.support import Operator, eventually, host_key, image, running_host, soon
 from trellis_lattice.bus.connection import Connection, ConnectionSettings
 from trellis_lattice.bus.embedded import EmbeddedNats, NatsServerSettings
+from trellis_lattice.bus.kv_jetstream import open_bucket
 from trellis_lattice.control import claims
 from trellis_wadm.reconciler import ReconcilerService
 
@@ -79,6 +80,17 @@ async def real_wadm(folder: Path) -> AsyncIterator[str]:
         await server.stop()
 
 
+async def known_to_wadm(connection: Connection, lattice: str, *hosts: str) -> None:
+    """Waits until wadm keeps these hosts: what is deployed before it works on a lattice, it never hears of."""
+    bucket = await open_bucket(connection, "wadm_state", deadline=soon())
+    async with asyncio.timeout(40):
+        while True:
+            entry = await bucket.get(f"host_{lattice}", deadline=soon())
+            if entry is not None and all(host in json.loads(entry.value) for host in hosts):
+                return
+            await asyncio.sleep(0.05)
+
+
 async def test_the_real_wadm_places_an_application_onto_our_hosts(lattice: str, tmp_path: Path) -> None:
     manifest = tmp_path / "app.json"
     manifest.write_text(json.dumps(application(image(tmp_path, "a", components.echo()))))
@@ -90,6 +102,7 @@ async def test_the_real_wadm_places_an_application_onto_our_hosts(lattice: str, 
             running_host(url, lattice, tmp_path, name="one") as one,
             running_host(url, lattice, tmp_path, name="two") as two,
         ):
+            await known_to_wadm(connection, lattice, one.state.host_id, two.state.host_id)
             said = await run("applications", url, lattice, str(manifest))
             await eventually(lambda: not [*one.state.components, *two.state.components])
         await operator.invoker.aclose()
