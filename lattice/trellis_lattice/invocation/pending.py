@@ -14,7 +14,7 @@ __all__ = ["ACCEPTED_IN_DOUBT", "ACCEPTED_WITHIN", "Pending", "late"]
 
 ACCEPTED_WITHIN = 3.0
 """Seconds after which a call that nobody has said to execute counts as lost. Hosts say so after 0.2 s."""
-ACCEPTED_IN_DOUBT = 0.75
+ACCEPTED_IN_DOUBT = 0.6
 """The same, while a host that died may have taken it. A frozen one takes calls until NATS drops its connection."""
 
 
