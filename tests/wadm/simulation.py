@@ -149,8 +149,13 @@ class Reconciled(World):
         return found
 
     def _is_refused(self, command: Command) -> bool:
-        starts = isinstance(command, StartProvider) or (isinstance(command, ScaleComponent) and command.count > 0)
-        return starts and (command.host, command.image) in self.refuses
+        match command:
+            case StartProvider(host=host, image=image):
+                return (host, image) in self.refuses
+            case ScaleComponent(host=host, image=image, count=count):
+                return count > 0 and (host, image) in self.refuses
+            case _:
+                return False
 
     def reconcile(self, desired: Desired, passes: int = 40) -> int:
         """Passes until nothing is left to do, now or later; returns how many had commands."""
