@@ -70,6 +70,11 @@ async def restore(
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    command(app, "backup", examples=("trellis backup lattice.json",), panel="Set up")(backup)
+    command(
+        app,
+        "backup",
+        examples=("trellis backup lattice.json", "trellis backup blue.json --lattice blue"),
+        panel="Set up",
+    )(backup)
     examples = ("trellis restore lattice.json", "trellis restore lattice.json --force")
     command(app, "restore", examples=examples, panel="Set up")(restore)

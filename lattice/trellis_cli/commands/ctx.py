@@ -125,10 +125,19 @@ def _given(cli: Cli) -> dict[str, str]:
 
 def register(group: typer.Typer) -> None:
     """Adds the commands."""
-    command(group, "list", examples=("trellis ctx list",), aliases=("ls",))(list_contexts)
+    command(group, "list", examples=("trellis ctx list", "trellis ctx list -o name"), aliases=("ls",))(list_contexts)
     command(group, "show", examples=("trellis ctx show", "trellis ctx show prod"))(show)
     command(group, "use", examples=("trellis ctx use prod", "trellis ctx use none"), aliases=("default", "select"))(use)
-    examples = ("trellis ctx new prod --nats-url tls://nats-1:4222 --creds prod.creds --lattice blue",)
+    examples = (
+        "trellis ctx new staging --nats-url nats://10.0.0.5:4222",
+        "trellis ctx new prod --nats-url tls://nats-1:4222 --creds prod.creds --lattice blue",
+    )
     command(group, "new", examples=examples)(new)
-    command(group, "edit", examples=("trellis ctx edit prod --js-domain hub --unset creds",))(edit)
-    command(group, "del", examples=("trellis ctx del prod",), aliases=("delete", "rm"))(delete)
+    command(
+        group,
+        "edit",
+        examples=("trellis ctx edit prod --lattice blue", "trellis ctx edit prod --js-domain hub --unset creds"),
+    )(edit)
+    command(group, "del", examples=("trellis ctx del prod", "trellis ctx del prod -o json"), aliases=("delete", "rm"))(
+        delete
+    )

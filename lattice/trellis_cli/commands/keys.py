@@ -142,4 +142,4 @@ def register(group: typer.Typer) -> None:
     """Adds the commands."""
     command(group, "gen", examples=("trellis keys gen user", "trellis keys gen account --save acme"))(gen)
     command(group, "show", examples=("trellis keys show acme", "trellis keys show ./user.nk"), aliases=("get",))(show)
-    command(group, "list", examples=("trellis keys list",), aliases=("ls",))(list_keys)
+    command(group, "list", examples=("trellis keys list", "trellis keys list -o name"), aliases=("ls",))(list_keys)
