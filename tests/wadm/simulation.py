@@ -97,8 +97,10 @@ class World:
                 left_components = {id: running for id, running in host.components.items() if id != command.id}
                 if command.count:
                     assert set(command.config) <= self.configs.keys()
+                    # v1 changes the annotations of what runs no more than its image.
+                    annotations = before.annotations if before and not host.ours else command.annotations
                     left_components[command.id] = RunningComponent(
-                        command.id, command.image, command.count, command.annotations
+                        command.id, command.image, command.count, annotations
                     )
                 self.hosts[host.id] = replace(host, components=left_components)
             case PrepareComponent(id, image):

@@ -21,6 +21,7 @@ from trellis_wadm.planner.world import Host, RunningComponent
 
 __all__ = ["Changes", "Parts", "converge_component", "stop_component"]
 
+_SETTINGS = "its settings differ there"
 Parts = Mapping[str, Mapping[str, int]]
 """By host, how much of each spread it should run."""
 
@@ -51,6 +52,9 @@ def converge_component(scaler: WorkloadScaler, parts: Parts, view: View, needs: 
     if scaler.policy.recreate and old:
         _recreate(scaler, old, running, needs, changes)
         return changes
+    hosts = view.observed.hosts
+    if not rollout.halted:
+        old |= {id for id in running.keys() & parts.keys() if _must_start_anew(scaler, hosts[id], running[id])}
     absent = 0
     for id in sorted(parts):
         if id in old:
@@ -59,7 +63,7 @@ def converge_component(scaler: WorkloadScaler, parts: Parts, view: View, needs: 
         absent += current is None
         if rollout.halted and current is not None and current.max_instances == sum(parts[id].values()):
             continue  # what was not updated stays as it is, settings included
-        _fit(scaler, id, current, rollout.image, parts[id], needs, changes)
+        _fit(scaler, hosts[id], current, rollout.image, parts[id], needs, changes)
     outdated = sorted(id for id in parts if id in old)
     if outdated:
         _update(scaler, outdated, parts, rollout, absent, view, needs, changes)
@@ -110,9 +114,12 @@ def _update(
             endings -= 1
             changes.starts += _exchange(scaler, host, current, command, needs)
         elif current.max_instances != command.count:
-            _fit(scaler, id, current, current.image, parts[id], needs, changes)
+            _fit(scaler, host, current, current.image, parts[id], needs, changes)
         changes.growing = changes.growing or current.max_instances < command.count
-    message = f"{len(outdated)} host(s) still run another image than {rollout.image}"
+    behind = sum(1 for id in outdated if running[id].image != rollout.image)
+    message = f"{behind} host(s) still run another image than {rollout.image}"
+    if not behind:
+        message = f"{len(outdated)} host(s) of v1 are still to start it anew with other settings"
     changes.conditions.append(Condition("updating", message))
 
 
@@ -120,7 +127,7 @@ def _exchange(
     scaler: WorkloadScaler, host: Host, current: RunningComponent, command: ScaleComponent, needs: frozenset[str]
 ) -> list[Step]:
     """A host of ours starts the new image beside the old one; one of v1 has to end the old one before."""
-    reason = f"it runs {current.image} there"
+    reason = f"it runs {current.image} there" if current.image != command.image else _SETTINGS
     if host.ours:
         return [Step(Stage.START, command, reason, scaler.app, scaler.id, needs)]
     stop = _stop(host.id, current)
@@ -133,7 +140,7 @@ def _exchange(
 
 def _fit(
     scaler: WorkloadScaler,
-    host: str,
+    host: Host,
     current: RunningComponent | None,
     image: str,
     parts: Mapping[str, int],
@@ -141,8 +148,8 @@ def _fit(
     changes: Changes,
 ) -> None:
     """Starts a component, or changes whatever differs besides its image."""
-    command = _command(scaler, host, image, parts)
-    if current is not None and _is_as_asked(current, command):
+    command = _command(scaler, host.id, image, parts)
+    if current is not None and _is_as_asked(current, command, host):
         return
     step = Step(Stage.START, command, _why(current, command), scaler.app, scaler.id, needs)
     shrinks = current is not None and current.max_instances > command.count
@@ -158,12 +165,20 @@ def _command(
     return ScaleComponent(host, scaler.workload, image, count, scaler.config, annotations, scaler.limits, update)
 
 
-def _is_as_asked(running: RunningComponent, command: ScaleComponent) -> bool:
+def _is_as_asked(running: RunningComponent, command: ScaleComponent, host: Host) -> bool:
+    """Of v1's hosts only the number: settings they take at a start alone, and so tell those of their start."""
+    return running.max_instances == command.count and (not host.ours or _has(running, command.annotations))
+
+
+def _must_start_anew(scaler: WorkloadScaler, host: Host, running: RunningComponent) -> bool:
+    """Which spread its instances count for is noted on them, but no reason to end them."""
+    return not host.ours and not _has(running, scaler.annotations)
+
+
+def _has(running: RunningComponent, annotations: Mapping[str, str]) -> bool:
     """Limits are not compared: not every host reports them, and they come from annotations, which are."""
-    return (
-        running.max_instances == command.count
-        and command.annotations.items() <= running.annotations.items()
-        and all(key in command.annotations for key in running.annotations if key.startswith(quantities.PREFIX))
+    return annotations.items() <= running.annotations.items() and all(
+        key in annotations for key in running.annotations if key.startswith(quantities.PREFIX)
     )
 
 
@@ -172,7 +187,7 @@ def _why(running: RunningComponent | None, command: ScaleComponent) -> str:
         return "it does not run there"
     if running.max_instances != command.count:
         return f"it has {running.max_instances} instances there, {command.count} are asked for"
-    return "its settings differ there"
+    return _SETTINGS
 
 
 def stop_component(host: Host, running: RunningComponent, scaler: WorkloadScaler | None = None) -> Step:

@@ -39,6 +39,7 @@ from trellis_wadm.planner.result import (
 )
 from trellis_wadm.planner.sides import sides_of
 from trellis_wadm.planner.status import application_status, scaler_status
+from trellis_wadm.planner.told import as_asked
 from trellis_wadm.planner.view import ConfigState, Outcome, View, slot_of
 from trellis_wadm.planner.workload import converge
 from trellis_wadm.planner.world import Observed, Owned, SinceKey, SlotKey
@@ -53,7 +54,7 @@ def plan(desired: Desired, observed: Observed, now: float, policy: backoff.Polic
 
     `now` and all times are seconds of one clock of the caller's choice.
     """
-    return _Pass(desired, observed, now, policy).run()
+    return _Pass(desired, as_asked(desired, observed), now, policy).run()
 
 
 class _Pass:
