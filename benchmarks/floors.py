@@ -8,62 +8,44 @@ the same process and minute. The epoch ticker runs, and each call is polled unti
 from __future__ import annotations
 
 import ctypes
-import threading
-import time
 from collections.abc import Callable
 from ctypes import c_bool, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from typing import Any
 
-from wasmtime import Config, Engine, _ffi
+from wasmtime import _ffi
 from wasmtime.component import Component, Linker, ResourceType
+
+from benchmarks.bare_wasmtime import (
+    VALUE,
+    Ticker,
+    call,
+    declare,
+    epoch_yields,
+    future_delete,
+    get_func,
+    instantiate,
+    poll,
+    pooled_engine,
+    set_epoch_deadline,
+    store_context,
+    store_delete,
+    store_new,
+)
 
 __all__ = ["HttpLoop"]
 
-_VALUE = 32
 _RESULT, _RESOURCE = 19, 21
 _CALLBACK = ctypes.CFUNCTYPE(c_size_t, c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t)
 _FINALIZER = ctypes.CFUNCTYPE(None, c_void_p)
-_library = ctypes.CDLL(_ffi.dll._name)
-_POOL = {
-    "total_component_instances": 100,
-    "total_core_instances": 2000,
-    "total_memories": 400,
-    "total_tables": 4000,
-    "total_stacks": 100,
-    "max_unused_warm_slots": 100,
-    "linear_memory_keep_resident": 1 << 20,
-    "async_stack_keep_resident": 1 << 16,
-    "table_keep_resident": 1 << 16,
-    "max_memory_size": 1 << 28,
-}
-
-
-def _c(name: str, result: Any, *arguments: Any) -> Any:
-    function = getattr(_library, name)
-    function.restype = result
-    function.argtypes = list(arguments)
-    return function
-
-
 _P = c_void_p
-_host_new = _c("wasmtime_component_resource_host_new", _P, c_bool, c_uint32, c_uint32)
-_host_rep = _c("wasmtime_component_resource_host_rep", c_uint32, _P)
-_host_delete = _c("wasmtime_component_resource_host_delete", None, _P)
-_host_to_any = _c("wasmtime_component_resource_host_to_any", _P, _P, _P, _P)
-_any_to_host = _c("wasmtime_component_resource_any_to_host", _P, _P, _P, _P)
-_any_delete = _c("wasmtime_component_resource_any_delete", None, _P)
-_val_new = _c("wasmtime_component_val_new", _P, _P)
-_store_new = _c("wasmtime_store_new", _P, _P, _P, _P)
-_store_context = _c("wasmtime_store_context", _P, _P)
-_store_delete = _c("wasmtime_store_delete", None, _P)
-_set_epoch_deadline = _c("wasmtime_context_set_epoch_deadline", None, _P, c_uint64)
-_epoch_yields = _c("wasmtime_context_epoch_deadline_async_yield_and_update", _P, _P, c_uint64)
-_instantiate = _c("wasmtime_component_linker_instantiate_async", _P, _P, _P, _P, _P, _P)
-_get_func = _c("wasmtime_component_instance_get_func", c_bool, _P, _P, _P, _P)
-_call = _c("wasmtime_component_func_call_async", _P, _P, _P, _P, c_size_t, _P, c_size_t, _P)
-_poll = _c("wasmtime_call_future_poll", c_bool, _P)
-_future_delete = _c("wasmtime_call_future_delete", None, _P)
-_add_func = _c("wasmtime_component_linker_instance_add_func", _P, _P, ctypes.c_char_p, c_size_t, _CALLBACK, _P, _P)
+_host_new = declare("wasmtime_component_resource_host_new", _P, c_bool, c_uint32, c_uint32)
+_host_rep = declare("wasmtime_component_resource_host_rep", c_uint32, _P)
+_host_delete = declare("wasmtime_component_resource_host_delete", None, _P)
+_host_to_any = declare("wasmtime_component_resource_host_to_any", _P, _P, _P, _P)
+_any_to_host = declare("wasmtime_component_resource_any_to_host", _P, _P, _P, _P)
+_any_delete = declare("wasmtime_component_resource_any_delete", None, _P)
+_val_new = declare("wasmtime_component_val_new", _P, _P)
+_add_func = declare("wasmtime_component_linker_instance_add_func", _P, _P, ctypes.c_char_p, c_size_t, _CALLBACK, _P, _P)
 
 
 def _address(pointer: Any) -> int:
@@ -74,7 +56,7 @@ class HttpLoop:
     """`request()` answers one HTTP request by one fresh sandbox of `wasm`, and returns the body it wrote."""
 
     def __init__(self, wasm: bytes) -> None:
-        self._engine = _pooled_engine()
+        self._engine = pooled_engine()
         self._component = Component(self._engine, wasm)
         self._linker = Linker(self._engine)
         self._keep: list[Any] = []
@@ -88,49 +70,41 @@ class HttpLoop:
         self._keep.append(index)
         self._handle = _address(index.ptr())  # type: ignore[union-attr]
         self._addresses = tuple(_address(x.ptr()) for x in (self._engine, self._linker, self._component))
-        self._running = True
-        self._ticker = threading.Thread(target=self._tick, daemon=True)
-        self._ticker.start()
+        self._ticker = Ticker(self._engine)
 
     def close(self) -> None:
         """Stops the ticker."""
-        self._running = False
-        self._ticker.join()
+        self._ticker.close()
 
     def request(self) -> bytes:
         """One request, from store to drop."""
         engine, linker, component = self._addresses
-        store = _store_new(engine, None, None)
-        context = _store_context(store)
-        _set_epoch_deadline(context, 1)
-        _epoch_yields(context, 1)
+        store = store_new(engine, None, None)
+        context = store_context(store)
+        set_epoch_deadline(context, 1)
+        epoch_yields(context, 1)
         instance = _ffi.wasmtime_component_instance_t()
         function = _ffi.wasmtime_component_func_t()
         error = c_void_p()
-        future = _instantiate(linker, context, component, ctypes.addressof(instance), ctypes.addressof(error))
-        while not _poll(future):
+        future = instantiate(linker, context, component, ctypes.addressof(instance), ctypes.addressof(error))
+        while not poll(future):
             pass
-        _future_delete(future)
-        _get_func(ctypes.addressof(instance), context, self._handle, ctypes.addressof(function))
-        values = (c_uint8 * (2 * _VALUE))()
+        future_delete(future)
+        get_func(ctypes.addressof(instance), context, self._handle, ctypes.addressof(function))
+        values = (c_uint8 * (2 * VALUE))()
         arguments = ctypes.addressof(values)
         self._put(context, arguments, self._type("incoming-request"), {})
-        self._put(context, arguments + _VALUE, self._type("response-outparam"), {})
-        future = _call(ctypes.addressof(function), context, arguments, 2, None, 0, ctypes.addressof(error))
-        while not _poll(future):
+        self._put(context, arguments + VALUE, self._type("response-outparam"), {})
+        future = call(ctypes.addressof(function), context, arguments, 2, None, 0, ctypes.addressof(error))
+        while not poll(future):
             pass
-        _future_delete(future)
+        future_delete(future)
         if error.value:
             raise RuntimeError("the component failed")
         _any_delete(c_uint64.from_address(arguments + 8).value)
-        _any_delete(c_uint64.from_address(arguments + _VALUE + 8).value)
-        _store_delete(store)
+        _any_delete(c_uint64.from_address(arguments + VALUE + 8).value)
+        store_delete(store)
         return self._body
-
-    def _tick(self) -> None:
-        while self._running:
-            time.sleep(0.002)
-            self._engine.increment_epoch()
 
     def _type(self, name: str) -> int:
         same = {"io-error": "error", "headers": "fields", "trailers": "fields"}
@@ -187,7 +161,7 @@ class HttpLoop:
             c_uint64.from_address(at + 16).value = payload
 
         def ok_resource(context: int, at: int, type: int) -> None:
-            value = (c_uint8 * _VALUE)()
+            value = (c_uint8 * VALUE)()
             put(context, ctypes.addressof(value), type, {})
             ok(at, _val_new(ctypes.addressof(value)))
 
@@ -221,9 +195,9 @@ class HttpLoop:
 
         def write(data: int, context: int, ty: int, a: int, n: int, r: int, m: int) -> int:
             take(context, a)
-            length = c_uint64.from_address(a + _VALUE + 8).value
-            items = c_uint64.from_address(a + _VALUE + 16).value
-            self._body = ctypes.string_at(items, length * _VALUE)[8::_VALUE]
+            length = c_uint64.from_address(a + VALUE + 8).value
+            items = c_uint64.from_address(a + VALUE + 16).value
+            self._body = ctypes.string_at(items, length * VALUE)[8::VALUE]
             ok(r, 0)
             return 0
 
@@ -237,15 +211,3 @@ class HttpLoop:
             "[method]output-stream.blocking-write-and-flush": write,
             "[static]outgoing-body.finish": take_ok,
         }
-
-
-def _pooled_engine() -> Engine:
-    config = Config()
-    config.epoch_interruption = True
-    _ffi.wasmtime_config_concurrency_support_set(config.ptr(), False)
-    _ffi.wasmtime_config_wasm_component_model_async_set(config.ptr(), False)
-    pool = _ffi.wasmtime_pooling_allocation_config_new()
-    for name, value in _POOL.items():
-        getattr(_ffi, f"wasmtime_pooling_allocation_config_{name}_set")(pool, value)
-    _ffi.wasmtime_pooling_allocation_strategy_set(config.ptr(), pool)
-    return Engine(config)
