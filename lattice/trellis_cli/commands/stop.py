@@ -31,19 +31,7 @@ async def component(
     force: Force = False,
 ) -> None:
     """Stop a component, on one host or wherever it runs. Calls that it has begun are finished."""
-    from trellis_cli.managed import refuse_managed
-    from trellis_cli.workloads import where
-
-    async with open_lattice(cli.settings) as lattice:
-        found = await where(lattice, "component", id, host)
-        refuse_managed("component", id, [each for each, _ in found], "stopped", force=force)
-        wait = None if no_wait else cli.settings.patience(_STOP_TIMEOUT)
-        with cli.terminal.progress(f"Stopping {id}"):
-            for on, item in found:
-                await lattice.client.scale_component(
-                    on.host_id, item.image_ref, id, 0, timeout=lattice.timeout, wait=wait
-                )
-    _told(cli, "component", id, [(on.host_id, on.friendly_name) for on, _ in found], waited=not no_wait)
+    await _stop(cli, "component", id, host, no_wait=no_wait, force=force)
 
 
 async def provider(
@@ -54,17 +42,7 @@ async def provider(
     force: Force = False,
 ) -> None:
     """Stop a provider, on one host or wherever it runs."""
-    from trellis_cli.managed import refuse_managed
-    from trellis_cli.workloads import where
-
-    async with open_lattice(cli.settings) as lattice:
-        found = await where(lattice, "provider", id, host)
-        refuse_managed("provider", id, [each for each, _ in found], "stopped", force=force)
-        wait = None if no_wait else cli.settings.patience(_STOP_TIMEOUT)
-        with cli.terminal.progress(f"Stopping {id}"):
-            for on, _ in found:
-                await lattice.client.stop_provider(on.host_id, id, timeout=lattice.timeout, wait=wait)
-    _told(cli, "provider", id, [(on.host_id, on.friendly_name) for on, _ in found], waited=not no_wait)
+    await _stop(cli, "provider", id, host, no_wait=no_wait, force=force)
 
 
 async def host(
@@ -94,15 +72,28 @@ async def host(
     cli.terminal.note(text)
 
 
-def _told(cli: Cli, kind: str, id: str, hosts: list[tuple[str, str]], *, waited: bool) -> None:
-    from trellis_cli.workloads import listed
+async def _stop(cli: Cli, kind: str, id: str, host: str | None, *, no_wait: bool, force: bool) -> None:
+    from trellis_cli.managed import refuse_managed
+    from trellis_cli.workloads import listed, where
 
-    names = listed(name for _, name in hosts)
+    async with open_lattice(cli.settings) as lattice:
+        found = await where(lattice, kind, id, host)
+        refuse_managed(kind, id, [each for each, _ in found], "stopped", force=force)
+        wait = None if no_wait else cli.settings.patience(_STOP_TIMEOUT)
+        with cli.terminal.progress(f"Stopping {id}"):
+            for on, item in found:
+                if kind == "component":
+                    await lattice.client.scale_component(
+                        on.host_id, item.image_ref, id, 0, timeout=lattice.timeout, wait=wait
+                    )
+                else:
+                    await lattice.client.stop_provider(on.host_id, id, timeout=lattice.timeout, wait=wait)
+    names = listed(on.friendly_name for on, _ in found)
     text = f"{kind.capitalize()} `{id}` has stopped on {names}."
-    if not waited:
-        text = f"{names} {'has' if len(hosts) == 1 else 'have'} been told to stop {kind} `{id}`."
-    data = {"result": text, f"{kind}_id": id, "host_id": hosts[0][0], "host_ids": [id for id, _ in hosts]}
-    cli.terminal.emit(Report(data, names=[id]))
+    if no_wait:
+        text = f"{names} {'has' if len(found) == 1 else 'have'} been told to stop {kind} `{id}`."
+    hosts = [on.host_id for on, _ in found]
+    cli.terminal.emit(Report({"result": text, f"{kind}_id": id, "host_id": hosts[0], "host_ids": hosts}, names=[id]))
     cli.terminal.note(text)
 
 
