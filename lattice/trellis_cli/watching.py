@@ -11,6 +11,7 @@ import asyncio
 import re
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,7 +50,7 @@ class WatchGroup(TyperGroup):
 def with_interval(arguments: list[str]) -> list[str]:
     """The arguments with the default after each `-w` or `--watch` that has no duration of its own."""
     found: list[str] = []
-    for here, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for here, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         bare = here in ("-w", "--watch") and not _is_duration(following)
         found.append(f"--watch={DEFAULT}" if bare else here)
     return found

@@ -80,6 +80,14 @@ async def test_usage_errors_are_exit_code_2_and_point_to_help(
     assert "--help" in run.err
 
 
+@pytest.mark.parametrize("noun", ["get", "app", "link", "ctx"])
+async def test_a_noun_alone_says_what_there_is_below_it(tmp_path: Path, noun: str) -> None:
+    run = await trellis(noun, home=tmp_path)
+    assert run.status == 2
+    assert f"Usage: trellis {noun}" in run.out + run.err
+    assert "Commands" in run.out + run.err
+
+
 async def test_with_json_an_error_is_one_document(tmp_path: Path) -> None:
     for arguments in (("inspect", "none", "-o", "json"), ("-o", "json", "inspect", "none")):
         run = await trellis(*arguments, home=tmp_path)

@@ -221,6 +221,14 @@ def test_what_does_not_hold_says_where_since_when_and_what_comes_next() -> None:
     assert "ago" not in unmet_text(unmet_of(report(condition), NAMES))
 
 
+def test_a_message_about_several_hosts_names_each_of_them() -> None:
+    condition = ConditionReport(reason="reconciling", message=f"Run it on {ID[:8]}, Run it on {OTHER[:8]}")
+
+    (one,) = unmet_of(report(condition), NAMES)
+
+    assert one.message == "Run it on crimson-meadow, Run it on azure-lake"
+
+
 def test_a_status_has_all_that_is_unmet_in_one_list() -> None:
     condition = ConditionReport(reason="failed", message="Failed to start: gone", host=ID, since="nonsense")
     found = unmet_of(report(condition), NAMES, 0.0)

@@ -94,6 +94,7 @@ def test_a_watch_may_have_an_interval_or_not() -> None:
     assert with_interval(["hosts", "-w", "5s", "-o", "jsonl"]) == ["hosts", "-w", "5s", "-o", "jsonl"]
     assert with_interval(["links", "--watch", "my_app"]) == ["links", "--watch=2s", "my_app"]
     assert with_interval(["hosts", "--watch=1m"]) == ["hosts", "--watch=1m"]
+    assert with_interval([]) == []
     assert [interval(text) for text in ("5", "5s", "99", "500", "5000", "1ms")] == [5.0, 5.0, 99.0, 0.5, 5.0, 0.1]
     with pytest.raises(RequestInvalid):
         interval("soon")

@@ -46,7 +46,7 @@ def unmet_of(report: StatusReport, names: Mapping[str, str], now: float | None =
         Unmet(
             part=scaler.name,
             reason=condition.reason,
-            message=condition.message,
+            message=with_names(condition.message, names),
             host=condition.host,
             host_name=names.get(condition.host or "") or None,
             since=condition.since,
@@ -70,7 +70,7 @@ def unmet_text(found: Iterable[Unmet], style: Style = PLAIN) -> str:
     lines: list[str] = []
     for one in found:
         explains = one.reason.startswith(_EXPLAINING)
-        message = clean(_with_name(one))
+        message = clean(one.message)
         lead = "" if one.part in message else f"{clean(one.part)}: "
         indent = "      " if explains else "  "
         lines.append(f"{indent}{lead}{message}" if not explains else f"{indent}{_where(one)}: {message}")
@@ -85,10 +85,6 @@ def with_names(text: str, names: Mapping[str, str]) -> str:
         if name:
             text = text.replace(id, name).replace(short_id(id), name).replace(short(id), name)
     return text
-
-
-def _with_name(one: Unmet) -> str:
-    return with_names(one.message, {one.host: one.host_name} if one.host and one.host_name else {})
 
 
 def _where(one: Unmet) -> str:
