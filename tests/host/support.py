@@ -69,8 +69,14 @@ async def running_host(
         max_in_flight=max_in_flight,
         **(settings_more or {}),
     )
-    host = Host(settings, **more)
-    life = asyncio.create_task(host.run(), name=f"host {name}")
+    async with joined(Host(settings, **more)) as host:
+        yield host
+
+
+@asynccontextmanager
+async def joined(host: Host) -> AsyncIterator[Host]:
+    """Runs `host`: it has joined, and stops, and must stop cleanly, when the block ends."""
+    life = asyncio.create_task(host.run(), name=f"host {host.settings.friendly_name}")
     ready = asyncio.create_task(host.ready.wait())
     try:
         await asyncio.wait((life, ready), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.host.support import joined
 from trellis_host.host import Host
 from trellis_host.settings import HostSettings
 from trellis_lattice.bus.connection import ConnectionSettings
 from trellis_lattice.ids import HostKey
 from trellis_wadm.reconciler import ReconcilerService
-
-from .servers import PATIENCE
 
 
 @asynccontextmanager
@@ -26,17 +24,5 @@ async def host_on(
     settings = HostSettings(
         key=key, friendly_name=name, cache_dir=folder / "cache", nats=nats, lattice=lattice, stop_grace=2.0
     )
-    host = Host(settings, services=[ReconcilerService(lattice, key.id, boot=1)])
-    life = asyncio.create_task(host.run(), name=f"host {name}")
-    ready = asyncio.create_task(host.ready.wait())
-    try:
-        await asyncio.wait((life, ready), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-        if life.done():
-            life.result()
-        assert host.ready.is_set()
+    async with joined(Host(settings, services=[ReconcilerService(lattice, key.id, boot=1)])) as host:
         yield host
-    finally:
-        ready.cancel()
-        host.request_stop()
-        async with asyncio.timeout(PATIENCE):
-            await life
