@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version
@@ -374,6 +374,9 @@ class Host:
 
     def prepare(self, image: str) -> None:
         self._preparer.ask(image)
+
+    def stays(self, workloads: Collection[str]) -> None:
+        self._departure.told(workloads)
 
     def would_take(self, constraints: Mapping[str, str]) -> bool:
         return self._accepting and all(self.state.labels.get(key) == value for key, value in constraints.items())

@@ -1,14 +1,15 @@
 """When a host that was asked to stop may go: once the scheduler has moved what it can to others.
 
 The laws of this file: only what a manifest manages is moved, by whoever leads the reconciliation, so a host that runs
-nothing of that kind, or has nobody to give it to, goes at once; nobody waits beyond the time it was given.
+nothing of that kind, or has nobody to give it to, goes at once; so does one whose work is, as that leader said last,
+such that nobody else may take it; nobody waits beyond the time it was given.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from trellis_host.runtime.launch import MANAGED_BY
 from trellis_host.state import HostState
@@ -48,6 +49,7 @@ class Departure:
         self.until = 0.0
         """Loop time at which the host is to be gone."""
         self._move_until = 0.0
+        self._stays: frozenset[str] = frozenset()
 
     def begin(self, now: float, grace: float) -> None:
         """The host has `grace` seconds. Asked again, the shorter time counts."""
@@ -61,12 +63,20 @@ class Departure:
     def stirred(self) -> None:
         self._news.set()
 
+    def told(self, stays: Collection[str]) -> None:
+        """The scheduler will not move these workloads, and all others."""
+        self._stays = frozenset(stays)
+        self.stirred()
+
     async def moved(self, connection: Connection, beats: Callable[[], Mapping[str, Beat]]) -> None:
         """Returns when nothing is left that could be moved, or the time for it is over."""
         loop = asyncio.get_running_loop()
         told = False
         while waiting := managed(self._state):
             self._news.clear()
+            if self._stays.issuperset(waiting):
+                _log.info("No other host may run %s", ", ".join(waiting))
+                return
             heard = beats()
             if not somebody_takes(heard.values(), self._state.host_id):
                 if not await self._foreign(connection, heard):

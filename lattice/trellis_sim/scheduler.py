@@ -17,6 +17,7 @@ from trellis_lattice.errors import DeadlineExceeded, TrellisError, Unavailable
 from trellis_lattice.events import LatticeEvent
 from trellis_sim.bus import ABSENT, LOST, Store
 from trellis_sim.operations import Operations
+from trellis_wadm import actions
 from trellis_wadm.actions import Action, AskInventory, FindHosts, ReadLedger, SendCommand, Tell, WriteLedger
 from trellis_wadm.core import Core
 from trellis_wadm.ledger import Ledger
@@ -285,6 +286,8 @@ class Scheduler:
                 self._write(ledger)
             case Tell(plan):
                 self._tell(plan)
+            case actions.TellStaying():
+                pass  # simulated hosts leave when their time is over
             case _:
                 assert_never(action)
 

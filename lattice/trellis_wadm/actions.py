@@ -1,4 +1,4 @@
-"""What the core of the reconciler asks its shell to do. Plain data; every action but `Tell` is answered. Pure."""
+"""What the core of the reconciler asks its shell to do. Plain data; those that do not tell are answered. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeAlias
 from trellis_wadm.ledger import Ledger
 from trellis_wadm.planner.result import Plan, Step
 
-__all__ = ["Action", "AskInventory", "FindHosts", "ReadLedger", "SendCommand", "Tell", "WriteLedger"]
+__all__ = ["Action", "AskInventory", "FindHosts", "ReadLedger", "SendCommand", "Tell", "TellStaying", "WriteLedger"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +52,12 @@ class Tell:
     plan: Plan
 
 
-Action: TypeAlias = ReadLedger | FindHosts | AskInventory | WriteLedger | SendCommand | Tell
+@dataclass(frozen=True, slots=True)
+class TellStaying:
+    """Tell a host that leaves which of its workloads nobody will move; the next pass says it again."""
+
+    host: str
+    workloads: frozenset[str]
+
+
+Action: TypeAlias = ReadLedger | FindHosts | AskInventory | WriteLedger | SendCommand | Tell | TellStaying

@@ -18,9 +18,9 @@ from enum import Enum
 from trellis_lattice.bus.membership import Change, ChangeKind, Member
 from trellis_lattice.control.host import HostInventory
 from trellis_lattice.errors import Conflict, DeadlineExceeded, NotFound, RequestInvalid, TrellisError, Unavailable
-from trellis_lattice.events import LatticeEvent
+from trellis_lattice.events import HostStarted, LatticeEvent
 from trellis_wadm import news
-from trellis_wadm.actions import Action, FindHosts, ReadLedger, SendCommand, Tell, WriteLedger
+from trellis_wadm.actions import Action, FindHosts, ReadLedger, SendCommand, Tell, TellStaying, WriteLedger
 from trellis_wadm.backoff import Policy
 from trellis_wadm.journal import Journal
 from trellis_wadm.ledger import Ledger
@@ -28,8 +28,10 @@ from trellis_wadm.picture import Picture
 from trellis_wadm.planner import Desired, Observed, Owned, Plan, command_host, plan
 from trellis_wadm.planner.commands import Command, ScaleComponent, StartProvider, StopProvider
 from trellis_wadm.planner.result import Step
+from trellis_wadm.planner.staying import staying
 from trellis_wadm.planner.world import SinceKey
 from trellis_wadm.questions import Questions
+from trellis_wadm.refusals import Refusal
 from trellis_wadm.stages import Stages
 
 __all__ = ["RETURN", "TICK", "Core", "Phase"]
@@ -44,6 +46,8 @@ LOOK_AGAIN = 0.25
 """Seconds between two looks whether a host that nobody answered for beats all the same."""
 AGAIN = 1.0
 """Seconds until another try after something could not be stored."""
+ANEW_FOR = 30.0
+"""Seconds in which one that stands by remembers what is to be tried anew: whoever led may not have noted it."""
 
 
 class Phase(Enum):
@@ -95,6 +99,9 @@ class Core:
         self._doubted: set[str] = set()
         """Hosts that were given up although nothing is wrong with their beats yet."""
         self._dirty = False
+        self._announced: list[str] = []
+        self._anew: dict[str, float] = {}
+        """Applications and hosts of which failures are to be forgotten, and when that was heard."""
         self._due = math.inf
         self._first = False
         self._ledger = Ledger()
@@ -122,6 +129,7 @@ class Core:
     def announced(self, app: str) -> None:
         """Somebody deployed or undeployed: what failed before is tried anew."""
         self._journal.forget_application(app)
+        self._announced.append(app)
         self._dirty = True
 
     def member(self, change: Change, now: float) -> None:
@@ -150,6 +158,8 @@ class Core:
 
     def event(self, event: LatticeEvent, now: float) -> None:
         """An event of the lattice."""
+        if isinstance(event.event, HostStarted):
+            self._anew[event.source] = now
         news.hear(event, self.picture, self._journal, now)
 
     def connection_lost(self) -> None:
@@ -181,6 +191,16 @@ class Core:
         self._ledger, self._owned = ledger, ledger.owned
         if self.phase is Phase.LEDGER:
             self.phase = Phase.HOSTS
+            self._journal.restore([each for each in ledger.refusals if self._still_refused(each)], now)
+
+    def _still_refused(self, refusal: Refusal) -> bool:
+        if refusal.app in self._anew or refusal.command.host in self._anew:
+            return False
+        return refusal.boot == self._boot_of(refusal.command.host)
+
+    def _boot_of(self, host: str) -> int | None:
+        member = self._members.get(host) if self._members else None
+        return member.beat.boot if member is not None else None
 
     def ledger_failed(self, now: float, *, conflict: bool = False) -> None:
         """It could not be read or written; with `conflict` somebody else has written it meanwhile."""
@@ -257,6 +277,9 @@ class Core:
     def advance(self, now: float) -> list[Action]:
         """Everything that is to be done by now; sets `wake_at`."""
         self.wake_at = math.inf
+        self._anew = {name: at for name, at in self._anew.items() if now < at + ANEW_FOR}
+        self._anew |= dict.fromkeys(self._announced, now)
+        self._announced.clear()
         if self._connected:
             self._look_again(now)
             if self.phase is Phase.STANDBY:
@@ -335,12 +358,21 @@ class Core:
         found = self._plan = plan(self._desired(), observed, now, self._policy)
         self._owned, self._since = found.owned, found.since
         self._journal.keep_only(found.wanted, now)
-        ledger = Ledger(found.owned, frozenset(id for id, file in self.picture.hosts.items() if file.live))
+        self._advise(found, observed, now)
+        live = frozenset(id for id, file in self.picture.hosts.items() if file.live)
+        ledger = Ledger(found.owned, live, self._journal.refusals(self._boot_of))
         if ledger != self._ledger:
             self.phase = Phase.NOTE
             self._actions.append(WriteLedger(ledger))
         else:
             self._act(now)
+
+    def _advise(self, found: Plan, observed: Observed, now: float) -> None:
+        """Hosts of ours that are about to leave wait for what is moved, and should for nothing else."""
+        for id, file in self.picture.hosts.items():
+            host = observed.hosts[id]
+            if file.beat_draining and host.live and host.known and host.ours:
+                self._actions.append(TellStaying(id, staying(found, observed, id, now, self._policy)))
 
     def _act(self, now: float) -> None:
         self._actions.append(Tell(self._plan))

@@ -26,7 +26,16 @@ from trellis_lattice.errors import Conflict, DeadlineExceeded, PeerMisbehaved, T
 from trellis_lattice.events import LatticeEvent
 from trellis_lattice.events.feed import listen
 from trellis_lattice.links import ComponentSpec
-from trellis_wadm.actions import Action, AskInventory, FindHosts, ReadLedger, SendCommand, Tell, WriteLedger
+from trellis_wadm.actions import (
+    Action,
+    AskInventory,
+    FindHosts,
+    ReadLedger,
+    SendCommand,
+    Tell,
+    TellStaying,
+    WriteLedger,
+)
 from trellis_wadm.backoff import Policy
 from trellis_wadm.board import StatusBoard, StatusTeller
 from trellis_wadm.core import RETURN, TICK, Core
@@ -249,6 +258,8 @@ class Leader:
                 await self._write(ledger)
             case ReadLedger():
                 await self._read_ledger()
+            case TellStaying(host, workloads):
+                await self._tell_staying(host, workloads)
             case Tell():
                 raise AssertionError("statuses have a task of their own")
             case _:
@@ -279,6 +290,12 @@ class Leader:
             self._core.inventory_unreadable(host, covers)
         else:
             self._core.inventory_came(inventory, covers, self._now())
+
+    async def _tell_staying(self, host: str, workloads: frozenset[str]) -> None:
+        try:
+            await self._client.tell_staying(host, workloads, timeout=_ASK_TIMEOUT)
+        except TrellisError as error:
+            _log.debug("Host %s was not told what stays: %s", host, error)
 
     async def _find_hosts(self, expect: frozenset[str]) -> None:
         found: list[str] = []

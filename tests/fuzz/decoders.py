@@ -90,6 +90,7 @@ _INVENTORY = {
 }
 _REQUESTS: Mapping[str, object] = {
     "host.stop": {"host_id": "N", "timeout": 2000},
+    "host.stays": {"workloads": ["app-echo"]},
     "label.put": {"key": "zone", "value": "a"},
     "label.del": {"key": "zone"},
     "component.auction": {"component_ref": "r", "component_id": "c", "constraints": {"zone": "a"}},

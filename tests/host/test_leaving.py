@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.fixtures import components
 from tests.host.support import PATIENCE, Operator, eventually, host_key, image, running_host, soon
-from tests.host.test_changing import steady_calls
+from tests.host.test_changing import TEXT, steady_calls
 from trellis_host.host import Host
 from trellis_host.leaving import managed, somebody_takes
 from trellis_host.runtime.launch import MANAGED_BY
@@ -33,6 +33,14 @@ spec:
       traits:
         - type: spreadscaler
           properties: {{instances: 20{spread}}}
+"""
+BESIDE = """
+    - name: beside
+      type: component
+      properties: {{image: "{image}"}}
+      traits:
+        - type: spreadscaler
+          properties: {{instances: 1}}
 """
 ANYWHERE = ""
 AT_HOME = ", spread: [{name: home, requirements: {zone: home}}]"
@@ -100,19 +108,49 @@ async def test_the_leader_gives_its_work_away_under_load_and_loses_nothing(
     assert [each for each in outcomes if not isinstance(each, str)] == []
 
 
-async def test_what_nobody_takes_keeps_a_host_until_its_time_is_over(
+async def test_what_no_other_host_may_run_keeps_no_host_from_leaving(
+    nats_server: str, lattice: str, operator: Operator, connection: Connection, tmp_path: Path
+) -> None:
+    """The grace is longer than the patience of this test."""
+    wasm = image(tmp_path, "echo", components.echo())
+    home = {"zone": "home"}
+    async with scheduling_host(nats_server, lattice, tmp_path, "other") as other:
+        async with scheduling_host(nats_server, lattice, tmp_path, "first", home, grace=600.0) as first:
+            await deploy(connection, lattice, MANIFEST.format(image=wasm, spread=AT_HOME))
+            await eventually(lambda: len(first.state.components) == 1)
+            first.request_stop()
+            await operator.heard("host_stopped", labels=first.state.labels)
+        assert other.state.components == []
+
+
+async def test_a_host_that_leads_tells_itself_what_stays_and_moves_the_rest(
     nats_server: str, lattice: str, operator: Operator, connection: Connection, tmp_path: Path
 ) -> None:
     wasm = image(tmp_path, "echo", components.echo())
-    home = {"zone": "home"}
-    async with scheduling_host(nats_server, lattice, tmp_path, "first", home, grace=1.5) as first:
-        await deploy(connection, lattice, MANIFEST.format(image=wasm, spread=AT_HOME))
-        await eventually(lambda: len(first.state.components) == 1)
-        async with scheduling_host(nats_server, lattice, tmp_path, "second"), steady_calls(operator, "app-echo") as out:
+    async with scheduling_host(nats_server, lattice, tmp_path, "first", {"zone": "home"}, grace=600.0) as first:
+        await deploy(connection, lattice, MANIFEST.format(image=wasm, spread=AT_HOME) + BESIDE.format(image=wasm))
+        await eventually(lambda: len(first.state.components) == 2)
+        async with scheduling_host(nats_server, lattice, tmp_path, "second") as second:
             first.request_stop()
-            served = len(out)
-            await eventually(lambda: len(out) > served + 20)
-            await operator.heard("host_stopped")
+            await operator.heard("host_stopped", labels=first.state.labels)
+            assert [each.id for each in second.state.components] == ["app-beside"]
+
+
+async def test_without_a_word_of_the_scheduler_a_host_waits_until_its_time_is_over(
+    nats_server: str, lattice: str, operator: Operator, connection: Connection, tmp_path: Path
+) -> None:
+    """Nobody leads here: another host might take it, if there were somebody to decide so."""
+    wasm = image(tmp_path, "echo", components.echo())
+    async with (
+        running_host(nats_server, lattice, tmp_path, name="first", stop_grace=1.0) as first,
+        running_host(nats_server, lattice, tmp_path, name="second"),
+    ):
+        await operator.start_component(first, "c", wasm, annotations={MANAGED_BY: "wadm"})
+        first.request_stop()
+        await eventually(lambda: first.inventory().draining)
+        answers = [await operator.call("c", "test:echo/echo@0.1.0", "text", TEXT, str(n)) for n in range(20)]
+        await operator.heard("host_stopped")
+        assert answers == [str(n) for n in range(20)]
 
 
 async def test_hosts_that_all_leave_wait_for_nobody(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from trellis_host.runtime.registries import Registries
@@ -48,6 +48,9 @@ class ControlContext(Protocol):
 
     def request_stop(self, *, grace: float | None) -> None:
         """Begins to stop the host; `grace` in seconds for what is under way."""
+
+    def stays(self, workloads: Collection[str]) -> None:
+        """Nobody will move these workloads: a stop does not wait for them."""
 
     def deadline(self) -> float:
         """Until when an operation on shared state may take (loop time)."""

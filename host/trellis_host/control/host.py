@@ -1,4 +1,4 @@
-"""Answers to `host.ping`, `host.get` and `host.stop` (lattice-protocol 1.4)."""
+"""Answers to `host.ping`, `host.get` and `host.stop` (lattice-protocol 1.4), and to `host.stays`, which is ours."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def register(server: ControlServer, shell: ControlContext) -> None:
         shell.request_stop(grace=request.timeout / 1000 if request.timeout is not None else None)
         return CtlResponse.done("successfully handled stop host")
 
+    async def stays(request: host.Stays, subject: ControlSubject) -> CtlResponse[None]:
+        shell.stays(request.workloads)
+        return CtlResponse.done("successfully noted what stays")
+
     server.handle(host.PING, ping)
     server.handle(host.GET, get)
     server.handle(host.STOP, stop)
+    server.handle(host.STAYS, stays)

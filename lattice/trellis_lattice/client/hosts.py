@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from trellis_lattice.client.asking import QUIET, TIMEOUT, Asking, deadline_in
 from trellis_lattice.control import host, label
-from trellis_lattice.control.host import HostInfo, HostInventory, StopHost
+from trellis_lattice.control.host import HostInfo, HostInventory, Stays, StopHost
 from trellis_lattice.control.label import Label, LabelKey
 from trellis_lattice.errors import DeadlineExceeded, PeerMisbehaved, Unavailable
 from trellis_lattice.events import HostStopped, LatticeEvent
@@ -83,6 +83,10 @@ class Hosts(Asking):
             message = await self._command(host.STOP, request, host_id, timeout)
             await self._outcome(feed, outcome, host.STOP.name, host_id, wait)
             return message
+
+    async def tell_staying(self, host_id: str, workloads: Collection[str], *, timeout: float = TIMEOUT) -> None:
+        """Tells a host that is about to leave which of its workloads (ids) nobody will move: not to wait for them."""
+        await self._command(host.STAYS, Stays(workloads=tuple(sorted(workloads))), host_id, timeout)
 
     async def put_label(self, host_id: str, key: str, value: str, *, timeout: float = TIMEOUT) -> str:
         return await self._command(label.PUT, Label(key=key, value=value), host_id, timeout)

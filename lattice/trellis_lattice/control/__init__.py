@@ -19,6 +19,7 @@ _ALL: tuple[ControlOperation[Any, Any], ...] = (
     host.PING,
     host.GET,
     host.STOP,
+    host.STAYS,
     label.PUT,
     label.DEL,
     component.AUCTION,

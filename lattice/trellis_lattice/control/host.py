@@ -13,6 +13,7 @@ __all__ = [
     "GET",
     "MAX_PREPARED",
     "PING",
+    "STAYS",
     "STOP",
     "CallCount",
     "ComponentDescription",
@@ -20,6 +21,7 @@ __all__ = [
     "HostInventory",
     "LinkReport",
     "ProviderDescription",
+    "Stays",
     "StopHost",
     "uptime_human",
 ]
@@ -140,9 +142,16 @@ class StopHost(WireModel):
     timeout: Annotated[int, Field(ge=0, le=2**63)] | None = None
 
 
+class Stays(WireModel):
+    """Which workloads of a leaving host the scheduler will not move: their ids. Ours; v1 hosts refuse it."""
+
+    workloads: Annotated[tuple[str, ...], Field(max_length=_MAX_WORKLOADS)]
+
+
 PING: ControlOperation[None, HostInfo] = ControlOperation("host", "ping", None, HostInfo, answerers=Answerers.EVERY)
 GET: ControlOperation[None, HostInventory] = ControlOperation("host", "get", None, HostInventory, Argument.HOST)
 STOP: ControlOperation[StopHost, None] = ControlOperation("host", "stop", StopHost, None, Argument.HOST, empty=StopHost)
+STAYS: ControlOperation[Stays, None] = ControlOperation("host", "stays", Stays, None, Argument.HOST)
 
 _UNITS = (("year", 31_557_600), ("month", 2_630_016), ("day", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
