@@ -10,6 +10,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import ClassVar
+from weakref import WeakKeyDictionary
 
 from trellis_lattice import subjects
 from trellis_lattice.bus.connection import Connection, Message, Subscription
@@ -24,6 +26,10 @@ INTERVAL = 1.0
 """Seconds between two beats."""
 _SHORTEST = 0.05
 """Seconds between two beats at least, however fast things change."""
+_SETTLING = 0.5
+"""Seconds from one beat to the next that only says that the host runs something else: every host hears each of them,
+so in a large lattice that is being filled they would cost more than the work. Who needs to know earlier has events."""
+_MAX_SUBJECTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +65,24 @@ class BeatPublisher:
         self._status = status
         self._interval = interval
         self._sequence = 0
+        self._told_draining = False
+        self._returned = False
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         # Whoever hears nothing of us because the connection was away is to hear at once that it is back.
-        self._forget = self._connection.listen(lambda connected: self._changed.set() if connected else None)
+        self._forget = self._connection.listen(self._connection_changed)
         self._task = asyncio.create_task(self._run(), name="beats")
 
     def changed(self) -> None:
-        """The status changed: the next beat goes out at once."""
+        """The status changed: the next beat goes out at once, or soon after the last one."""
         self._changed.set()
+
+    def _connection_changed(self, connected: bool) -> None:
+        if connected:
+            self._returned = True
+            self._changed.set()
 
     async def aclose(self) -> None:
         if self._task is None:
@@ -95,7 +108,19 @@ class BeatPublisher:
                     await self._changed.wait()
             except TimeoutError:
                 continue
-            await asyncio.sleep(max(0.0, sent + _SHORTEST - loop.time()))
+            await self._settle(sent)
+
+    async def _settle(self, sent: float) -> None:
+        """Several changes make one beat; that the host leaves, or is back, is told without delay."""
+        calm = min(_SETTLING, self._interval)
+        while True:
+            urgent = self._returned or self._status_now().draining is not self._told_draining
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(sent + (_SHORTEST if urgent else calm)):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
 
     async def _listen(self) -> None:
         if self._questions is None:
@@ -109,18 +134,23 @@ class BeatPublisher:
             self._connection.publish_soon(message.reply, self._beat().encode())
 
     async def _send(self, *, leaving: bool = False) -> None:
+        beat = self._beat(leaving=leaving)
+        self._told_draining, self._returned = beat.draining, False
         try:
-            await self._connection.publish(self._subject, self._beat(leaving=leaving).encode())
+            await self._connection.publish(self._subject, beat.encode())
         except TrellisError as error:
             _log.debug("A beat was not sent: %s", error)
 
-    def _beat(self, *, leaving: bool = False) -> Beat:
+    def _status_now(self) -> HostStatus:
         try:
-            status = self._status()
+            return self._status()
         except Exception:
             # Silence would tell the lattice that this host is dead.
             _log.exception("The status of this host cannot be told; its beat says nothing of it")
-            status = HostStatus()
+            return HostStatus()
+
+    def _beat(self, *, leaving: bool = False) -> Beat:
+        status = self._status_now()
         self._sequence += 1
         return Beat(
             self._host_id,
@@ -155,20 +185,19 @@ class MembershipWatcher:
         self.membership = Membership(timing)
         self._connection = connection
         self._lattice = lattice
-        self._subject = subjects.beats(lattice)
         self._on_change = on_change
         self._probing = probing
         self._expected = expected
         self._probes: set[asyncio.Task[None]] = set()
         self._interval = interval
         self._complete = asyncio.Event()
-        self._subscription: Subscription | None = None
+        self._ear: _Ear | None = None
         self._task: asyncio.Task[None] | None = None
         self._forget: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         self._forget = self._connection.listen(self._connection_changed)
-        self._subscription = await self._connection.subscribe(self._subject, self._receive)
+        self._ear = await _Ear.of(self._connection, self._lattice, self._hear)
         self._task = asyncio.create_task(self._run(), name="membership")
 
     async def complete(self, *, deadline: float) -> None:
@@ -191,9 +220,9 @@ class MembershipWatcher:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._task = None
-        if self._subscription is not None:
-            await self._subscription.unsubscribe()
-            self._subscription = None
+        ear, self._ear = self._ear, None
+        if ear is not None:
+            await ear.release(self._hear)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -234,13 +263,10 @@ class MembershipWatcher:
             if beat is not None and beat.host == probe.host:
                 self._report(self.membership.hear(beat, loop.time()))
 
-    def _receive(self, message: Message) -> None:
-        beat = Beat.decode(message.data)
-        address = subjects.parse_beat(message.subject)
-        if beat is None or address is None or address[1] != beat.host:
-            _log.debug("Not a beat: %s", message.subject)
-            return
-        self._report(self.membership.hear(beat, asyncio.get_running_loop().time()))
+    def _hear(self, beat: Beat, now: float) -> None:
+        changes = self.membership.hear(beat, now)
+        if changes:
+            self._report(changes)
 
     def _connection_changed(self, connected: bool) -> None:
         now = asyncio.get_running_loop().time()
@@ -255,3 +281,64 @@ class MembershipWatcher:
                 self._on_change(change)
             except Exception:
                 _log.exception("A listener to the lattice's members failed on %s %s", change.host, change.kind.value)
+
+
+class _Ear:
+    """The beats of one lattice, received and read once for all who listen over one connection."""
+
+    _ears: ClassVar[WeakKeyDictionary[Connection, dict[str, _Ear]]] = WeakKeyDictionary()
+
+    def __init__(self, connection: Connection, lattice: str) -> None:
+        self._connection = connection
+        self._lattice = lattice
+        self._listeners: list[Callable[[Beat, float], None]] = []
+        self._subscription: Subscription | None = None
+        self._hosts: dict[str, str] = {}
+        """The host whose beats come on a subject, as far as that was found out."""
+
+    @classmethod
+    async def of(cls, connection: Connection, lattice: str, listener: Callable[[Beat, float], None]) -> _Ear:
+        """Calls `listener` for every beat until `release`."""
+        ears = cls._ears.setdefault(connection, {})
+        ear = ears.get(lattice)
+        if ear is not None:
+            ear._listeners.append(listener)
+            return ear
+        ear = ears[lattice] = cls(connection, lattice)
+        ear._listeners.append(listener)
+        try:
+            ear._subscription = await connection.subscribe(subjects.beats(lattice), ear._receive)
+        except BaseException:
+            await ear.release(listener)
+            raise
+        if not ear._listeners:  # released meanwhile
+            await ear._subscription.unsubscribe()
+        return ear
+
+    async def release(self, listener: Callable[[Beat, float], None]) -> None:
+        """No further beat is told to `listener`."""
+        self._listeners.remove(listener)
+        if self._listeners:
+            return
+        ears = self._ears.get(self._connection, {})
+        if ears.get(self._lattice) is self:
+            del ears[self._lattice]
+        if self._subscription is not None:
+            await self._subscription.unsubscribe()
+
+    def _receive(self, message: Message) -> None:
+        beat = Beat.decode(message.data)
+        if beat is None or self._host(message.subject) != beat.host:
+            _log.debug("Not a beat: %s", message.subject)
+            return
+        now = asyncio.get_running_loop().time()
+        for listener in tuple(self._listeners):
+            listener(beat, now)
+
+    def _host(self, subject: str) -> str | None:
+        host = self._hosts.get(subject)
+        if host is None and (address := subjects.parse_beat(subject)) is not None:
+            host = address[1]
+            if len(self._hosts) < _MAX_SUBJECTS:
+                self._hosts[subject] = host
+        return host

@@ -63,28 +63,30 @@ class Beat:
             wire = json.loads(payload) if len(payload) <= 2 * MAX_BEAT else None
         except (ValueError, RecursionError):
             return None
-        if not isinstance(wire, Mapping):
+        if not isinstance(wire, dict):
             return None
-        host, flags = wire.get("host"), wire.get("flags", [])
-        load, memory = _share(wire.get("load", 0.0)), _share(wire.get("mem", 0.0))
-        boot, sequence, revision = (
-            _number(wire.get(key, 0 if key == "rev" else None)) for key in ("boot", "seq", "rev")
-        )
+        get = wire.get
+        host, flags = get("host"), get("flags", _NO_FLAGS)
+        load, memory = _share(get("load", 0.0)), _share(get("mem", 0.0))
+        boot, sequence, revision = get("boot", -1), get("seq", -1), get("rev", 0)
         if not isinstance(host, str) or not host or not isinstance(flags, list):
             return None
-        if boot is None or sequence is None or revision is None or load is None or memory is None:
+        if load is None or memory is None or not (_is_count(boot) and _is_count(sequence) and _is_count(revision)):
             return None
         return cls(host, boot, sequence, revision, load, "draining" in flags, "leaving" in flags, memory)
 
 
-def _number(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value < 2**63 else None
+_NO_FLAGS: list[object] = []
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
 
 
 def _share(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        return None
-    return float(value)
+    if type(value) is float or type(value) is int:
+        return float(value) if 0 <= value <= 1 else None
+    return None
 
 
 def _rounded(share: float) -> float:
