@@ -178,6 +178,9 @@ class Core:
         self._since, self._plan, self._stages = {}, Plan(), None
         self._under_way.clear()
         self._first, self._finding, self._searched = True, False, False
+        for id, file in self.picture.hosts.items():
+            if not file.beating:
+                self.picture.touch(id, "only a leader hears what happens there")
         self.phase = Phase.LEDGER
         self._actions.append(ReadLedger())
 
@@ -194,7 +197,7 @@ class Core:
             self._journal.restore([each for each in ledger.refusals if self._still_refused(each)], now)
 
     def _still_refused(self, refusal: Refusal) -> bool:
-        if refusal.app in self._anew or refusal.command.host in self._anew:
+        if refusal.app in self._anew or refusal.app in self._announced or refusal.command.host in self._anew:
             return False
         return refusal.boot == self._boot_of(refusal.command.host)
 

@@ -16,14 +16,27 @@ from typing import assert_never
 
 from trellis_lattice import subjects
 from trellis_lattice.bus.beats import MembershipWatcher
-from trellis_lattice.bus.connection import Connection, Message
+from trellis_lattice.bus.connection import Connection, Message, Subscription
 from trellis_lattice.bus.kv import Change
 from trellis_lattice.bus.kv_jetstream import open_bucket
 from trellis_lattice.bus.membership import Change as MemberChange
 from trellis_lattice.client import LatticeClient
 from trellis_lattice.config import decode_config
 from trellis_lattice.errors import Conflict, DeadlineExceeded, PeerMisbehaved, TrellisError, Unavailable
-from trellis_lattice.events import LatticeEvent
+from trellis_lattice.events import (
+    ComponentScaled,
+    ComponentScaleFailed,
+    Event,
+    HealthCheckFailed,
+    HealthCheckPassed,
+    HostStarted,
+    HostStopped,
+    LabelsChanged,
+    LatticeEvent,
+    ProviderStarted,
+    ProviderStartFailed,
+    ProviderStopped,
+)
 from trellis_lattice.events.feed import listen
 from trellis_lattice.links import ComponentSpec
 from trellis_wadm.actions import (
@@ -58,6 +71,20 @@ _OPEN_TIMEOUT = 5.0
 _ASK_TIMEOUT = 1.0
 _WRITE_TIMEOUT = 2.0
 _TELL_AGAIN = 1.0
+_ROLL_CALL = 60.0
+"""Seconds between two questions of a leader who is there: a host without beats (a foreign one) that could not be
+reached for a long time says nothing else that would be heard when it is back."""
+_KEPT: tuple[type[Event], ...] = (HostStarted, HostStopped, ProviderStarted, HealthCheckFailed, HealthCheckPassed)
+"""Rare ones; everyone hears them. Whatever else changes on a host is in its inventory, which its beats announce."""
+_LED: tuple[type[Event], ...] = (
+    ComponentScaled,
+    ComponentScaleFailed,
+    ProviderStartFailed,
+    ProviderStopped,
+    LabelsChanged,
+)
+"""What became of commands, and what hosts without beats say of themselves: only who leads hears them. Nobody needs
+heartbeats, which carry whole inventories."""
 
 
 class Leader:
@@ -104,6 +131,7 @@ class Leader:
         self._plan: Plan | None = None
         self._plan_told = asyncio.Event()
         self._wake = asyncio.Event()
+        self._led_events: list[Subscription] = []
 
     @property
     def leading(self) -> bool:
@@ -129,7 +157,9 @@ class Leader:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 tasks.create_task(self._tell(), name="statuses")
+                tasks.create_task(self._call_the_roll(), name="roll call")
                 while True:
+                    await self._hear_as_befits()
                     self._turn()
                     await self._rest()
 
@@ -137,8 +167,10 @@ class Leader:
         life.callback(self._connection.listen(self._connection_changed))
         manifests = await self._connection.subscribe(f"wadm.evt.{self._lattice}.*", self._on_manifest_event)
         life.push_async_callback(manifests.unsubscribe)
-        events = await listen(self._connection, self._lattice, self._on_event)
-        life.push_async_callback(events.unsubscribe)
+        for kept in _KEPT:
+            events = await listen(self._connection, self._lattice, self._on_event, kind=kept.kind)
+            life.push_async_callback(events.unsubscribe)
+        life.push_async_callback(self._hear_no_more)
         life.push_async_callback(self._members.aclose)
         await self._members.start()
 
@@ -167,6 +199,28 @@ class Leader:
         await watch.synced(deadline=deadline)
 
     # What is heard
+
+    async def _hear_as_befits(self) -> None:
+        """Before it sends its first command, a leader listens to what becomes of them."""
+        while (self._term() is not None) is not bool(self._led_events):
+            if self._led_events:
+                await self._hear_no_more()
+            else:
+                for led in _LED:
+                    self._led_events.append(
+                        await listen(self._connection, self._lattice, self._on_event, kind=led.kind)
+                    )
+
+    async def _hear_no_more(self) -> None:
+        while self._led_events:
+            await self._led_events.pop().unsubscribe()
+
+    async def _call_the_roll(self) -> None:
+        while True:
+            await asyncio.sleep(_ROLL_CALL)
+            if self.leading and self._connection.connected:
+                await self._find_hosts(frozenset())
+                self._wake.set()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -18,7 +18,10 @@ FIRST_PATIENCE = 2.0
 FRONT_ROW = 4
 """How many hosts keep all inventories at hand, to take over without asking; more would only cost traffic."""
 STANDBY_SETTLING = 1.0
-"""Seconds of rest between two questions to one host by one that stands by."""
+"""Seconds of rest between two questions to one host by one that stands by, at least."""
+STANDBY_RATE = 25
+"""Questions a second by one that stands by, at most: while a large lattice changes everywhere, asking must not cost
+more than changing. Whoever leads next asks for what is missing."""
 
 
 class Questions:
@@ -66,10 +69,11 @@ class Questions:
             return [], None
         asked: list[AskInventory] = []
         later: list[float] = []
+        settling = max(STANDBY_SETTLING, len(self._picture.hosts) / STANDBY_RATE)
         for id, file in self._picture.hosts.items():
             if not file.live or not file.stale or id in self._open:
                 continue
-            due = file.asked + STANDBY_SETTLING
+            due = file.asked + settling
             if now < due:
                 later.append(due)
             elif question := self._ask(id, now):
