@@ -28,6 +28,8 @@ __all__ = ["COMMON_PANEL", "Cli", "command", "common_options", "group", "remembe
 
 COMMON_PANEL = "Options of every command"
 _CONNECTION = "Connection to NATS"
+_TAKEN_FOR_GRANTED = 1.0
+"""Seconds without a word after which people wonder."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -146,12 +148,21 @@ def group(help: str, cls: type[TyperGroup] | None = None) -> typer.Typer:
 
 
 def command(
-    app: typer.Typer, name: str, *, examples: Sequence[str], aliases: Sequence[str] = (), panel: str | None = None
+    app: typer.Typer,
+    name: str,
+    *,
+    examples: Sequence[str],
+    aliases: Sequence[str] = (),
+    panel: str | None = None,
+    asks: bool = True,
 ) -> Callable[[F], F]:
-    """Registers `function(cli, …) -> ExitCode | None`, plain or async, as a command of `app`."""
+    """Registers `function(cli, …) -> ExitCode | None`, plain or async, as a command of `app`.
+
+    One that `asks` shows on a terminal that it waits, as long as it has said nothing itself.
+    """
 
     def register(function: F) -> F:
-        wrapped = _with_common_options(function)
+        wrapped = _with_common_options(function, asks)
         epilog = "\n\n".join(["Examples:", *examples])
         app.command(name, epilog=epilog, rich_help_panel=panel)(wrapped)
         for alias in aliases:
@@ -161,7 +172,7 @@ def command(
     return register
 
 
-def _with_common_options(function: Callable[..., Any]) -> Callable[..., None]:
+def _with_common_options(function: Callable[..., Any], asks: bool) -> Callable[..., None]:
     signature = inspect.signature(function, eval_str=True)
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in list(signature.parameters.values())[1:]]
     context = inspect.Parameter("typer_context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
@@ -171,7 +182,7 @@ def _with_common_options(function: Callable[..., Any]) -> Callable[..., None]:
         outer = given.pop("typer_context").obj
         settings = _merge(outer if isinstance(outer, Settings) else Settings(), common)
         cli = Cli(settings, Terminal(settings.output, settings.color))
-        code = _outcome(cli, function, given)
+        code = _outcome(cli, function, given, asks)
         raise typer.Exit(int(code))
 
     parameters = [context, *own, *common_options()]
@@ -186,17 +197,27 @@ def _flowing(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
-def _outcome(cli: Cli, function: Callable[..., Any], given: dict[str, Any]) -> ExitCode:
+def _outcome(cli: Cli, function: Callable[..., Any], given: dict[str, Any], asks: bool) -> ExitCode:
     try:
         if (seconds := v1_timeout(os.environ)) is not None:
             cli.settings = replace(cli.settings, request_timeout=seconds)
         result = function(cli, **given)
         if inspect.isawaitable(result):
-            result = run_async(result)
+            result = run_async(_patiently(result, cli.terminal) if asks else result)
     except TrellisError as error:
         cli.terminal.fail(error)
         return exit_code(error)
     return ExitCode.OK if result is None else ExitCode(result)
+
+
+async def _patiently(work: Awaitable[Any], terminal: Terminal) -> Any:
+    """Waits for `work`, and says so once that takes longer than people take for granted."""
+    sign = asyncio.get_running_loop().call_later(_TAKEN_FOR_GRANTED, terminal.passing, "Waiting for an answer …")
+    try:
+        return await work
+    finally:
+        sign.cancel()
+        terminal.settle()
 
 
 def run_async(work: Awaitable[Any]) -> Any:

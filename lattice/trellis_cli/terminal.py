@@ -1,7 +1,8 @@
 """Where text goes: answers to standard output, everything else to standard error.
 
 The laws of this file: standard output gets exactly one document; chatter, progress and colours go to standard
-error; a spinner appears only if standard error is a terminal, in a pipe its text is one plain line.
+error; a spinner appears only if standard error is a terminal, in a pipe its text is one plain line; a passing line
+never outlives the first thing that is said.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Terminal:
         self._asked = color
         self.out_style = Style(self._colored(self._out))
         self.style = Style(self._colored(self._err))
+        self._spoken = self._passing = False
 
     @property
     def interactive(self) -> bool:
@@ -67,8 +69,27 @@ class Terminal:
     def write(self, text: str) -> None:
         """Text for standard output, as it is."""
         if text:
+            self.settle()
             self._out.write(text)
             self._out.flush()
+
+    def passing(self, text: str) -> None:
+        """A line for somebody who looks at a terminal where nothing was said yet; gone with the first word."""
+        if self._spoken or not self.interactive or os.environ.get("TERM") == "dumb":
+            return
+        self._passing = True
+        with suppress(OSError):
+            self._err.write(self.style.dim(clean(text)))
+            self._err.flush()
+
+    def settle(self) -> None:
+        """Takes away what is only passing; from now on there is something to see."""
+        self._spoken = True
+        if self._passing:
+            self._passing = False
+            with suppress(OSError):
+                self._err.write("\r\x1b[K")
+                self._err.flush()
 
     def note(self, text: str) -> None:
         """One line of chatter."""
@@ -76,6 +97,7 @@ class Terminal:
 
     def painted(self, text: str) -> None:
         """One line whose foreign parts are clean already and which may hold colours."""
+        self.settle()
         with suppress(OSError):  # nobody reads any more; what is said is no reason to fail
             self._err.write(text + "\n")
             self._err.flush()
@@ -95,6 +117,7 @@ class Terminal:
     @contextmanager
     def progress(self, text: str) -> Iterator[Progress]:
         """A spinner with changing text; in a pipe each text after the first is a line of its own."""
+        self.settle()
         if not self.interactive or os.environ.get("TERM") == "dumb":
             yield _Lines(self)
             return

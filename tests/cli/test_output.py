@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,7 @@ from trellis_cli.output.findings import findings_text
 from trellis_cli.output.style import width
 from trellis_cli.output.trace import trace_text, tree
 from trellis_cli.output.up import Overview, overview_text
+from trellis_cli.terminal import Terminal
 from trellis_cli.up.backoff import RestartPolicy
 from trellis_cli.up.supervisor import HostState
 from trellis_lattice.errors import (
@@ -269,3 +271,28 @@ def test_the_block_of_up() -> None:
     assert "process 42, restarts: 1" in text
     assert "http://127.0.0.1:8000/" in text
     assert not text.endswith("\n")
+
+
+class Glass(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_sign_of_waiting_is_gone_with_the_first_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    out, err = Glass(), Glass()
+    terminal = Terminal(Format.TABLE, False, out, err)
+    terminal.passing("Waiting …")
+    terminal.emit(HOSTS)
+    terminal.passing("Waiting …")
+    assert err.getvalue() == "Waiting …\r\x1b[K"
+    assert out.getvalue() == render(HOSTS, Format.TABLE)
+
+
+def test_nobody_waits_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    err = io.StringIO()
+    terminal = Terminal(Format.TABLE, False, io.StringIO(), err)
+    terminal.passing("Waiting …")
+    terminal.settle()
+    assert err.getvalue() == ""

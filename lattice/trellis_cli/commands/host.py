@@ -104,4 +104,4 @@ def run(
 def register(group: typer.Typer) -> None:
     """Adds the commands."""
     examples = ("trellis host run --nats-url nats://10.0.0.5:4222", "trellis host run --label zone=a --data-dir ./host")
-    command(group, "run", examples=examples)(run)
+    command(group, "run", examples=examples, asks=False)(run)

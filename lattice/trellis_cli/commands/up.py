@@ -204,5 +204,7 @@ def down(cli: Cli, data_dir: DataDir = None) -> None:
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    command(app, "up", examples=("trellis up", "trellis up --hosts 2 --label zone=a --detach"), panel="Run")(up)
+    command(
+        app, "up", examples=("trellis up", "trellis up --hosts 2 --label zone=a --detach"), panel="Run", asks=False
+    )(up)
     command(app, "down", examples=("trellis down", "trellis down --data-dir ./lattice"), panel="Run")(down)
