@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from trellis_lattice.control.host import HostInventory
 from trellis_wadm import backoff
 from trellis_wadm.backoff import Attempt, Policy
 from trellis_wadm.planner.commands import Command, ScaleComponent, StartProvider, command_host, command_key
+from trellis_wadm.refusals import MAX_ERROR, MAX_REFUSALS, Refusal
 
 __all__ = ["Journal"]
 
@@ -95,6 +96,30 @@ class Journal:
                 self._acknowledged.pop(key, None)
             elif not attempt.settled or now - attempt.at >= self._policy.lasting:
                 self._drop(key)
+
+    def refusals(self, boot: Callable[[str], int | None]) -> tuple[Refusal, ...]:
+        """The starts that failed for good, for a later leader; `boot` tells which process of a host runs."""
+        found = [
+            Refusal(
+                command, self._apps.get(key), (attempt.error or "")[:MAX_ERROR], attempt.failures, attempt.final, at
+            )
+            for key, attempt in sorted(self._attempts.items())
+            if self._failed_for_good(attempt) and isinstance(command := attempt.command, ScaleComponent | StartProvider)
+            for at in (boot(command.host),)
+        ]
+        return tuple(found[:MAX_REFUSALS])
+
+    def _failed_for_good(self, attempt: Attempt) -> bool:
+        return not attempt.pending and not attempt.settled and (attempt.final or attempt.failures >= self._policy.limit)
+
+    def restore(self, refusals: Iterable[Refusal], now: float) -> None:
+        """What an earlier leader noted; what was heard since counts for more."""
+        for refusal in refusals:
+            if refusal.key in self._attempts:
+                continue
+            attempt = Attempt(refusal.command, refusal.failures, now, False, refusal.error, now, final=refusal.final)
+            self._attempts[refusal.key] = attempt
+            self._apps[refusal.key] = refusal.app
 
     def forget(self, key: str) -> None:
         """Whether the command arrived is unknown, and waited for no longer."""

@@ -1,4 +1,5 @@
-"""What must survive a change of the leader: which links and configs applications brought, and which hosts there were.
+"""What must survive a change of the leader: which links and configs applications brought, which hosts there were, and
+which starts failed for good.
 
 One record in the lattice's own bucket. It is written before anything it names is made, so that nothing is made
 that nobody remembers.
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 
 from trellis_lattice.bus.kv import KeyValueBucket
 from trellis_wadm.planner.world import LinkKey, Owned
+from trellis_wadm.refusals import Refusal, decode_refusals, encode_refusals
 
 __all__ = ["KEY", "Ledger", "LedgerFile"]
 
@@ -24,12 +26,15 @@ class Ledger:
 
     owned: Owned = field(default_factory=Owned)
     hosts: frozenset[str] = frozenset()
+    refusals: tuple[Refusal, ...] = ()
+    """By key, so that equal ledgers are equal."""
 
     def encode(self) -> bytes:
         record = {
             "links": [list(key) for key in sorted(self.owned.links)],
             "configs": sorted(self.owned.configs),
             "hosts": sorted(self.hosts),
+            "refusals": encode_refusals(self.refusals),
         }
         return json.dumps(record, separators=(",", ":")).encode()
 
@@ -44,7 +49,7 @@ class Ledger:
             return cls()
         links = frozenset(key for item in _list(record.get("links")) if (key := _link_key(item)) is not None)
         owned = Owned(links, frozenset(_texts(record.get("configs"))))
-        return cls(owned, frozenset(_texts(record.get("hosts"))))
+        return cls(owned, frozenset(_texts(record.get("hosts"))), decode_refusals(record.get("refusals")))
 
 
 def _list(value: object) -> list[object]:
