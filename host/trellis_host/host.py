@@ -14,14 +14,12 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from importlib.metadata import version
 from typing import Any, Protocol
 
 from trellis_host.control import register_all
 from trellis_host.engine import Engine, EngineSettings
 from trellis_host.leaving import Departure
 from trellis_host.memory import MemoryGauge
-from trellis_host.reports import describe, problems_of
 from trellis_host.runtime.admission import Admission
 from trellis_host.runtime.background import Background
 from trellis_host.runtime.engines import EngineLike
@@ -33,18 +31,20 @@ from trellis_host.runtime.registries import Registries
 from trellis_host.runtime.router import Router
 from trellis_host.runtime.shared_state import SharedState
 from trellis_host.runtime.workloads import Workloads
+from trellis_host.self_description import VERSION, SelfDescription
 from trellis_host.settings import HostSettings, default_labels
 from trellis_host.standing import Standing
 from trellis_host.state import Answer, HostState, Outcome
 from trellis_host.telling import Telling, enter
 from trellis_host.wasi import HttpClient
-from trellis_lattice.bus.beats import BeatPublisher, HostStatus, MembershipWatcher
+from trellis_lattice.bus.beats import BeatPublisher, MembershipWatcher
 from trellis_lattice.bus.connection import Connection
 from trellis_lattice.bus.membership import Change, ChangeKind
-from trellis_lattice.control.host import HostInfo, HostInventory, uptime_human
+from trellis_lattice.control.host import HostInfo, HostInventory
+from trellis_lattice.control.parts import InventoryPart, PartRequest
 from trellis_lattice.control.server import ControlServer
 from trellis_lattice.errors import TrellisError
-from trellis_lattice.events import Event, HostHeartbeat, HostStarted, HostStopped
+from trellis_lattice.events import Event, HostStarted, HostStopped
 from trellis_lattice.events.feed import EventPublisher
 from trellis_lattice.invocation.api import Handle
 from trellis_lattice.invocation.client import LatticeInvoker
@@ -61,13 +61,8 @@ __all__ = ["Host", "HostService"]
 
 _log = logging.getLogger("trellis.host")
 
-VERSION = version("trellis-mesh")
-HEARTBEAT_SETTLING = 0.5
-"""Seconds after a change until the inventory is published."""
 SERVICE_TIMEOUT = 3.0
 """Seconds for a service to give back what it holds when the host stops."""
-MAX_CALL_COUNTS = 256
-"""Pairs of source and target whose calls an inventory tells."""
 OPERATION_TIMEOUT = 1.8
 """Seconds for an operation on shared state: v1 clients wait two."""
 
@@ -117,7 +112,6 @@ class Host:
         self._departure = Departure(self.state, settings.lattice)
         self._accepting = True
         self._answers = Tasks()
-        self._told_problems: dict[str, str] = {}
         self._memory = MemoryGauge(clock)
         self._standing = Standing(settings.key.id, clock, lambda: self._inventory_changed())
 
@@ -185,7 +179,21 @@ class Host:
         life.push_async_callback(self._invoker.aclose)
         workloads = self._workloads = self._make_workloads(connection, tracing, engine, tasks)
         self._preparer = Preparer(engine, self.images, lambda: workloads.launching, self._described_anew)
-        beats = BeatPublisher(connection, settings.lattice, host_id, self._boot, lambda: self._status(engine))
+        description = self._description = SelfDescription(
+            settings,
+            self.state,
+            connection,
+            workloads,
+            self._router,
+            self._preparer,
+            self.admission,
+            self._standing,
+            draining=lambda: not self._accepting,
+            clock=self._clock,
+            started=self._started,
+        )
+        status = partial(description.status, engine)
+        beats = BeatPublisher(connection, settings.lattice, host_id, self._boot, lambda: status(self._memory()))
         self._changed = beats.changed
         # A host is asked by those who wait for it; the others learn from its silence. The leader asks in any case.
         members = MembershipWatcher(
@@ -209,7 +217,7 @@ class Host:
         beats.start()
         await members.start()
         beside = (
-            tasks.keep(self._heartbeats, name="heartbeats"),
+            tasks.keep(partial(description.heartbeats, self._heartbeat_due, self.publish), name="heartbeats"),
             tasks.keep(workloads.supervision.run, name="health"),
             tasks.keep(self._preparer.run, name="preparing"),
             tasks.keep(self._workloads.offer_refused_links, name="refused links"),
@@ -279,19 +287,6 @@ class Host:
         _log.info("Host %s (%s) joined lattice %s at %s", name, self.state.host_id, lattice, connection.url)
         self.ready.set()
 
-    async def _heartbeats(self) -> None:
-        """The inventory at its interval, and soon after what it says has changed."""
-        while True:
-            try:
-                async with asyncio.timeout(self.settings.heartbeat_interval):
-                    await self._heartbeat_due.wait()
-                await asyncio.sleep(HEARTBEAT_SETTLING)  # several changes make one heartbeat
-            except TimeoutError:
-                pass
-            heartbeat = HostHeartbeat(**self.inventory().to_data())
-            self._heartbeat_due.clear()
-            await self.publish(heartbeat)
-
     def _described_anew(self) -> None:
         self.state.described_anew()
         self._inventory_changed()
@@ -300,14 +295,6 @@ class Host:
         self._departure.stirred()
         self._changed()
         self._heartbeat_due.set()
-
-    def _status(self, engine: EngineLike) -> HostStatus:
-        if self._problems() != self._told_problems:
-            self._told_problems = self._problems()
-            self.state.described_anew()
-        stats = engine.stats()
-        load = stats.in_flight / stats.max_in_flight
-        return HostStatus(self.state.revision, load, not self._accepting, self._memory())
 
     def _on_member(self, change: Change) -> None:
         """A host that died takes the calls it executed with it; their callers learn of it now."""
@@ -382,35 +369,11 @@ class Host:
         return self._accepting and all(self.state.labels.get(key) == value for key, value in constraints.items())
 
     def info(self) -> HostInfo:
-        uptime = int(self._clock() - self._started)
-        url = self._connection.url
-        return HostInfo(
-            id=self.state.host_id,
-            friendly_name=self.settings.friendly_name,
-            lattice=self.settings.lattice,
-            labels=self.state.labels,
-            uptime_seconds=uptime,
-            uptime_human=uptime_human(uptime),
-            version=VERSION,
-            ctl_host=url,
-            rpc_host=url,
-            js_domain=self.settings.nats.jetstream_domain,
-        )
-
-    def _problems(self) -> dict[str, str]:
-        return problems_of(self._workloads)
+        return self._description.info()
 
     def inventory(self, *, calls: bool = False) -> HostInventory:
         """What this host runs; with `calls` also what its calls and the links of its providers are like now."""
-        inventory = describe(
-            self.state,
-            self._workloads,
-            friendly_name=self.settings.friendly_name,
-            version=VERSION,
-            uptime=int(self._clock() - self._started),
-            draining=not self._accepting,
-            prepared=self._preparer.prepared,
-            cut_off=self._standing.told(),
-            counts=self._router.counts(MAX_CALL_COUNTS) if calls else None,
-        )
-        return self.admission.named(inventory)
+        return self._description.inventory(calls=calls)
+
+    def inventory_part(self, request: PartRequest) -> InventoryPart:
+        return self._description.part(request)

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 __all__ = [
+    "TOO_LARGE",
     "ConfigError",
     "Conflict",
     "DeadlineExceeded",
@@ -37,6 +38,8 @@ __all__ = [
     "from_wire",
 ]
 
+TOO_LARGE = "too-large"
+"""`reason` among the fields of a `RequestInvalid`: NATS takes no message as large as this one."""
 _MAX_TEXT = 8 * 1024
 """Longest text of one field on the wire, in characters: an error may not be used to flood its caller."""
 

@@ -91,6 +91,7 @@ _INVENTORY = {
 _REQUESTS: Mapping[str, object] = {
     "host.stop": {"host_id": "N", "timeout": 2000},
     "host.stays": {"workloads": ["app-echo"]},
+    "host.part": {"snapshot": "5f0c7e1d2b3a4958", "part": 1},
     "label.put": {"key": "zone", "value": "a"},
     "label.del": {"key": "zone"},
     "component.auction": {"component_ref": "r", "component_id": "c", "constraints": {"zone": "a"}},
@@ -108,6 +109,7 @@ _REQUESTS: Mapping[str, object] = {
 _RESPONSES: Mapping[str, object] = {
     "host.ping": {"id": "N", "labels": {"zone": "a"}, "uptime_seconds": 93},
     "host.get": _INVENTORY,
+    "host.part": {"snapshot": "5f0c7e1d2b3a4958", "part": 1, "parts": 2, "data": "e30="},
     "component.auction": {"host_id": "N", "constraints": {"zone": "a"}},
     "provider.auction": {"host_id": "N", "constraints": {}},
     "link.get": [_LINK],

@@ -82,7 +82,7 @@ def test_recorded_refusals_become_errors(example: dict[str, Any]) -> None:
 def test_every_operation_is_recorded() -> None:
     asked = {example["operation"] for example in recorded("control-requests")}
     answered = {example["operation"] for example in recorded("control-replies")}
-    ours = {"component.prepare", "host.stays"}
+    ours = {"component.prepare", "host.part", "host.stays"}
     assert asked == {op.name for op in OPERATIONS.values() if op.request is not None}
     assert answered | ours == {op.name for op in OPERATIONS.values()}
 

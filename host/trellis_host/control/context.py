@@ -10,6 +10,7 @@ from trellis_host.runtime.shared_state import SharedState
 from trellis_host.state import Answer, HostState, Outcome
 from trellis_lattice.control import CtlResponse
 from trellis_lattice.control.host import HostInfo, HostInventory
+from trellis_lattice.control.parts import InventoryPart, PartRequest
 from trellis_lattice.errors import Conflict, NotFound
 from trellis_lattice.events import Event
 
@@ -39,6 +40,9 @@ class ControlContext(Protocol):
     def info(self) -> HostInfo: ...
 
     def inventory(self, *, calls: bool = False) -> HostInventory: ...
+
+    def inventory_part(self, request: PartRequest) -> InventoryPart:
+        """A part of an inventory that is larger than a message. Raises `NotFound`, `Overloaded`."""
 
     def prepare(self, image: str) -> None:
         """Fetches and compiles an image in the background. Raises `Overloaded`."""

@@ -26,7 +26,7 @@ from trellis_lattice.bus.refusals import Refusals
 from trellis_lattice.bus.settings import ConnectionSettings, TlsSettings, without_secrets
 from trellis_lattice.bus.subscription import Callback, Inbox, Message, Subscription
 from trellis_lattice.bus.translation import disconnected, no_answerer, not_permitted, translate
-from trellis_lattice.errors import DeadlineExceeded, RequestInvalid, TrellisError
+from trellis_lattice.errors import TOO_LARGE, DeadlineExceeded, RequestInvalid, TrellisError
 
 __all__ = ["Callback", "Connection", "ConnectionSettings", "Inbox", "Message", "Subscription", "TlsSettings"]
 
@@ -259,6 +259,7 @@ class Connection:
                 remedy="Send less, or raise max_payload of the NATS server.",
                 size=size,
                 limit=self.max_payload,
+                reason=TOO_LARGE,
             )
 
     # What nats-py tells us

@@ -5,7 +5,7 @@ from __future__ import annotations
 import nats.errors
 
 from trellis_lattice.bus.greeting import GreetingFailed
-from trellis_lattice.errors import Denied, PeerMisbehaved, RequestInvalid, TrellisError, Unavailable
+from trellis_lattice.errors import TOO_LARGE, Denied, PeerMisbehaved, RequestInvalid, TrellisError, Unavailable
 
 __all__ = ["denied", "disconnected", "no_answerer", "not_permitted", "translate", "unreachable"]
 
@@ -26,7 +26,7 @@ def translate(error: BaseException, where: str) -> TrellisError:
     if isinstance(error, nats.errors.BadSubjectError | nats.errors.BadHeaderError | UnicodeEncodeError):
         return RequestInvalid(f"NATS cannot carry this message on {where}: {text}.", subject=where)
     if isinstance(error, nats.errors.MaxPayloadError):
-        return RequestInvalid(f"The message on {where} is larger than NATS accepts.", subject=where)
+        return RequestInvalid(f"The message on {where} is larger than NATS accepts.", subject=where, reason=TOO_LARGE)
     if isinstance(error, nats.errors.ProtocolError | nats.errors.JsonParseError):
         return PeerMisbehaved(f"The NATS server at {where} broke its protocol: {text}.")
     return Unavailable(

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Collection
 
 from trellis_lattice.client.asking import QUIET, TIMEOUT, Asking, deadline_in
+from trellis_lattice.client.parts import gather_parts
 from trellis_lattice.control import host, label
 from trellis_lattice.control.host import HostInfo, HostInventory, Stays, StopHost
 from trellis_lattice.control.label import Label, LabelKey
-from trellis_lattice.errors import DeadlineExceeded, PeerMisbehaved, Unavailable
+from trellis_lattice.control.parts import PART
+from trellis_lattice.errors import TOO_LARGE, DeadlineExceeded, PeerMisbehaved, RequestInvalid, Unavailable
 from trellis_lattice.events import HostStopped, LatticeEvent
 from trellis_lattice.ids import match, short
 
@@ -42,8 +44,15 @@ class Hosts(Asking):
         return by_id[match(text, [(info.id, info.friendly_name) for info in found])]
 
     async def inventory(self, host_id: str, *, timeout: float = TIMEOUT) -> HostInventory:
-        """What a host runs."""
-        answer = await self._ask(host.GET, None, host_id, timeout)
+        """What a host runs. In parts, if it is too much for one message."""
+        deadline = deadline_in(timeout)
+        try:
+            answer = await self._ask(host.GET, None, host_id, timeout)
+        except RequestInvalid as error:
+            if error.fields.get("reason") != TOO_LARGE:
+                raise
+            left = max(0.0, deadline - asyncio.get_running_loop().time())
+            return await gather_parts(lambda request: self._ask(PART, request, host_id, left), host_id)
         if answer is None:
             raise PeerMisbehaved(f"Host {short(host_id)} answered without an inventory.", host=host_id)
         return answer

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trellis_lattice import subjects
-from trellis_lattice.control import claims, component, config, host, label, link, provider, registry
+from trellis_lattice.control import claims, component, config, host, label, link, parts, provider, registry
 from trellis_lattice.control.envelope import CtlResponse
 from trellis_lattice.control.operation import Answerers, Argument, ControlOperation
 
@@ -20,6 +20,7 @@ _ALL: tuple[ControlOperation[Any, Any], ...] = (
     host.GET,
     host.STOP,
     host.STAYS,
+    parts.PART,
     label.PUT,
     label.DEL,
     component.AUCTION,

@@ -96,8 +96,14 @@ class ControlServer:
         try:
             await self._connection.publish(message.reply, answer)
         except RequestInvalid as error:  # larger than NATS takes: say so, instead of nothing
-            _log.warning("The answer to %s cannot be sent: %s", message.subject, error)
-            await self._connection.publish(message.reply, _refusal(error))
+            _log.debug("The answer to %s cannot be sent: %s", message.subject, error)
+            refusal = RequestInvalid(
+                f"The answer to {message.subject} has {len(answer)} bytes, and is larger than NATS accepts"
+                f" ({self._connection.max_payload}).",
+                remedy="Raise max_payload of the NATS server.",
+                **error.fields,
+            )
+            await self._connection.publish(message.reply, _refusal(refusal))
 
     async def _answer(self, message: Message, full: bool) -> bytes | None:
         subject = subjects.parse_control(message.subject, prefix=self._prefix)

@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 
 from trellis_lattice import subjects
 from trellis_lattice.bus.connection import Connection, Message, Subscription
-from trellis_lattice.errors import DeadlineExceeded, TrellisError
+from trellis_lattice.errors import TOO_LARGE, DeadlineExceeded, TrellisError
 from trellis_lattice.events import Event, LatticeEvent, build, parse
 
 __all__ = ["EventFeed", "EventPublisher", "listen"]
@@ -45,15 +45,23 @@ class EventPublisher:
         self._clock = clock
         self._new_id = new_id
         self._sent = sent
+        self._too_large: set[str] = set()
 
     async def publish(self, event: Event) -> bool:
-        """False, and a warning in the log, if it could not be sent: an event is news, not state."""
+        """False, and a warning in the log, if it could not be sent: an event is news, not state.
+
+        Of those of one kind that are larger than NATS takes, such as heartbeats, the first is warned of.
+        """
         payload = build(event, source=self._source, id=self._new_id(), time=self._clock())
         try:
             await self._connection.publish(subjects.event(self._lattice, event.kind, prefix=self._prefix), payload)
         except TrellisError as error:
-            _log.warning("The event %s was not published: %s", event.kind, error)
+            if error.fields.get("reason") != TOO_LARGE or event.kind not in self._too_large:
+                _log.warning("The event %s was not published: %s", event.kind, error)
+            if error.fields.get("reason") == TOO_LARGE:
+                self._too_large.add(event.kind)
             return False
+        self._too_large.discard(event.kind)
         self._sent(payload)
         return True
 
