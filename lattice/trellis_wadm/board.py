@@ -85,7 +85,7 @@ class StatusTeller:
                 known = self._posted[name]
                 status = plan.applications.get(name)
                 if status is not None:
-                    report = StatusReport.of(status, self._epoch)
+                    report = StatusReport.of(status, self._epoch).continuing(known)
                 elif known is None or known.type is StatusType.UNDEPLOYED:
                     return
                 else:

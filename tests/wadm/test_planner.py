@@ -197,6 +197,21 @@ def test_daemons_run_on_every_fitting_host_also_on_late_ones() -> None:
     assert (world.count("app-c"), world.count("app-p")) == ({"a": 2, "c": 2}, {"a": 1, "c": 1})
 
 
+def test_daemons_stay_on_a_cordoned_host_leave_a_draining_one_and_start_on_neither() -> None:
+    trait = spread(2, daemon=True)
+    app = desired(application("app", component("c", trait), provider("p", trait)))
+    world = World.of(host("a"), host("b"), host("c"))
+    world.settle(app)
+
+    world.hosts["a"] = replace(world.hosts["a"], cordoned=True)
+    world.hosts["b"] = replace(world.hosts["b"], draining=True)
+    world.hosts["d"], world.hosts["e"] = host("d", cordoned=True), host("e", draining=True)
+    world.settle(app)
+
+    assert (world.count("app-c"), world.count("app-p")) == ({"a": 2, "c": 2}, {"a": 1, "c": 1})
+    assert world.plan(app).applications["app"].type is StatusType.DEPLOYED
+
+
 def test_a_component_on_a_host_that_does_not_fit_goes_whoever_started_it() -> None:
     app = desired(application("app", component("c", spread(1, group("east", zone="east")))))
     world = World.of(host("a", zone="east"), host("b"))

@@ -22,6 +22,7 @@ from trellis_lattice.errors import Unavailable
 from trellis_wadm import naming
 from trellis_wadm.api import StatusReport, WadmClient
 from trellis_wadm.backoff import Policy
+from trellis_wadm.board import StatusBoard
 from trellis_wadm.ledger import KEY
 from trellis_wadm.planner import StatusType
 from trellis_wadm.reconciler import Reconciler
@@ -84,6 +85,10 @@ class Mesh:
 
         await until(is_so, lambda: str(reports[-1]))
         return reports[-1]
+
+    async def post(self, name: str, report: StatusReport) -> None:
+        """As a leader does."""
+        await StatusBoard(self._connection, self.lattice).post(name, report, deadline=soon())
 
     async def aclose(self) -> None:
         for stop, task, connection in self._running:
@@ -257,6 +262,26 @@ async def test_failures_are_counted_and_end_with_a_reason(mesh: Mesh) -> None:
     host.fail_components.clear()
     await mesh.client.deploy("app", deadline=soon())
     await mesh.status("app", StatusType.DEPLOYED)
+
+
+async def test_since_when_something_does_not_hold_survives_the_leader(mesh: Mesh) -> None:
+    await mesh.host("NA", zone="a")
+    await mesh.reconciler("NA", boot=1)
+    await mesh.deploy(application("app", component("c", spread(1, group("g", zone="b")))))
+    before = await mesh.status("app", StatusType.FAILED)
+    long_ago = "2020-01-01T00:00:00+00:00"
+    conditions = [each.model_copy(update={"since": long_ago}) for each in before.scalers[0].conditions]
+    scaler = before.scalers[0].model_copy(update={"conditions": tuple(conditions)})
+    await mesh.kill_reconciler()
+    await mesh.post("app", before.model_copy(update={"scalers": (scaler,)}))
+
+    await mesh.reconciler("NA", boot=2)
+    await mesh.host("NB", zone="c")
+
+    report = await mesh.status("app", StatusType.FAILED, "zone=c")
+    began = {(each.reason, each.host): each.since for each in report.conditions}
+    assert began["unsatisfied", None] == began["rejected-label", "NA"] == long_ago
+    assert began["rejected-label", "NB"] not in (None, long_ago)
 
 
 async def test_what_cannot_be_placed_says_why_on_each_host(mesh: Mesh) -> None:

@@ -114,6 +114,29 @@ class StatusReport(_Message):
             version=status.version,
         )
 
+    def continuing(self, earlier: StatusReport | None) -> StatusReport:
+        """With the times at which conditions began that an earlier report had already, perhaps of another leader."""
+        known = {
+            (scaler.id, condition.reason, condition.host): condition.since
+            for scaler in (earlier.scalers if earlier is not None else ())
+            for condition in scaler.conditions
+            if condition.since is not None
+        }
+        if not known:
+            return self
+
+        def since(scaler: ScalerReport, condition: ConditionReport) -> ConditionReport:
+            began = known.get((scaler.id, condition.reason, condition.host))
+            if began is None or condition.since is None or condition.since <= began:
+                return condition
+            return condition.model_copy(update={"since": began})
+
+        scalers = tuple(
+            scaler.model_copy(update={"conditions": tuple(since(scaler, each) for each in scaler.conditions)})
+            for scaler in self.scalers
+        )
+        return self.model_copy(update={"scalers": scalers})
+
     @classmethod
     def undeployed(cls) -> Self:
         return cls(status=State(type=StatusType.UNDEPLOYED, message=UNDEPLOYED))
