@@ -82,7 +82,7 @@ class Reconciler:
         lease = Lease(bucket, LEASE, self._host_id, self._boot, on_change=self._lease_changed)
         # Every write of the lease is a message that all can hear: a lease that is given up is taken at once.
         key = subjects.kv_subject(subjects.trellis_bucket(self._lattice), LEASE)
-        writes = await self._connection.subscribe(key, lambda message: lease.stirred())
+        writes = await self._connection.subscribe(key, lambda message: lease.stirred(message.data))
         lease.start()
         server: WadmServer | None = None
         try:

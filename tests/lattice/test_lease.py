@@ -187,6 +187,33 @@ def test_what_is_given_up_and_heard_of_is_taken_at_once() -> None:
     assert b.held(0.151)
 
 
+@settings(max_examples=200)
+@given(MINUTES, st.floats(0.0, 0.5), st.integers(1, 8), st.integers(0, 2))
+def test_whoever_hears_renewals_reads_none_of_them_and_takes_over_as_early_as_it_may(
+    skew: float, phase: float, renewals: int, unheard: int
+) -> None:
+    """The holder renews every half second and dies; the hints of its last renewals are lost."""
+    store, a, b, now = Store(), LeaseRules("NA", 1, 1.5), LeaseRules("NB", 1, 1.5), phase
+    settle(a, store, now)
+    settle(b, store, now + skew)
+    looks = 0
+    for number in range(renewals + unheard):
+        now += a.period
+        record = a.renewal()
+        a.wrote(store.write(record, a.revision) or 0, now)
+        if number < renewals:
+            b.stirred(now + skew, record)
+            looks += isinstance(b.next(now + skew), Look)
+    written = now
+    assert looks == 0
+    while not b.held(now + skew):
+        action = b.next(now + skew)
+        now = max(now, action.until - skew) + 1e-6 if isinstance(action, Wait) else now
+        step(b, store, now + skew)
+        assert not (a.held(now) and b.held(now + skew))
+    assert written + 1.5 <= now + 1e-3 <= written + 1.5 + 1e-2 + 2 * a.period * bool(unheard)
+
+
 def test_a_flood_of_hints_costs_few_looks() -> None:
     store, a, b = Store(), LeaseRules("NA", 1, 1000.0), LeaseRules("NB", 1, 1000.0)
     settle(a, store, 0.0)
@@ -213,8 +240,11 @@ def test_a_record_that_cannot_be_read_protects_nobody(value: bytes) -> None:
 
 
 def test_records_survive_storage() -> None:
-    record = LeaseRecord("NA", 7, 1.5)
-    assert LeaseRecord.decode(record.encode()) == record
+    record = LeaseRecord("NA", 7, 1.5, 12)
+    read = LeaseRecord.decode(record.encode())
+    assert read == record
+    assert read is not None
+    assert read.renewal == 12
 
 
 def soon(seconds: float = 10.0) -> float:

@@ -67,10 +67,10 @@ class Lease:
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=f"lease {self._key}")
 
-    def stirred(self) -> None:
-        """Somebody writes the lease's key. To be called, where that can be heard, so that a lease that is given up is
-        taken at once, and one that is not renewed as early as it may be."""
-        self._rules.stirred(asyncio.get_running_loop().time())
+    def stirred(self, written: bytes) -> None:
+        """Somebody writes that to the lease's key. To be called, where it can be heard, so that a lease that is given
+        up is taken at once, one that is not renewed as early as it may be, and one that is renewed costs no reading."""
+        self._rules.stirred(asyncio.get_running_loop().time(), LeaseRecord.decode(written))
         self._stirred.set()
 
     async def aclose(self, *, timeout: float = 1.0) -> None:
@@ -125,7 +125,7 @@ class Lease:
 
     async def _write(self, action: Write, now: float) -> None:
         revision = await self._bucket.put(
-            self._key, self._rules.record.encode(), deadline=now + self._rules.period, expected=action.expected
+            self._key, self._rules.renewal().encode(), deadline=now + self._rules.period, expected=action.expected
         )
         self._rules.wrote(revision, now)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 __all__ = ["Action", "LeaseRecord", "LeaseRules", "Look", "Wait", "Write"]
 
@@ -28,9 +28,12 @@ class LeaseRecord:
     holder: str
     boot: int
     ttl: float
+    renewal: int = field(default=0, compare=False)
+    """Grows with every write of one process, so that who hears of a write knows it again in the store; 0: not told."""
 
     def encode(self) -> bytes:
-        return json.dumps({"holder": self.holder, "boot": self.boot, "ttl": self.ttl}).encode()
+        wire = {"holder": self.holder, "boot": self.boot, "ttl": self.ttl}
+        return json.dumps(wire | {"n": self.renewal} if self.renewal else wire).encode()
 
     @classmethod
     def decode(cls, value: bytes) -> LeaseRecord | None:
@@ -46,7 +49,8 @@ class LeaseRecord:
             return None
         if not isinstance(ttl, int | float) or not 0 < ttl <= _LONGEST:
             return None
-        return cls(holder, boot, float(ttl))
+        renewal = wire.get("n")
+        return cls(holder, boot, float(ttl), renewal if type(renewal) is int and renewal > 0 else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,9 @@ class LeaseRules:
         """Newest revision known of the key; 0: absent."""
         self._owner: LeaseRecord | None = None
         self._since = 0.0
+        self._heard: int | None = None
+        """The renewal that `_since` counts from, if that was heard and not read."""
+        self._renewals = 0
         self._valid_until = float("-inf")
         self._looked = float("-inf")
         self._wrote = float("-inf")
@@ -125,24 +132,40 @@ class LeaseRules:
         # An earlier process of the same host is dead; a later one is not.
         return owner.holder == me.holder and owner.boot <= me.boot
 
-    def stirred(self, now: float) -> None:
-        """Somebody is writing the key: what it will be is worth a look, sooner than the next one is due.
+    def renewal(self) -> LeaseRecord:
+        """Our record, as it is written next."""
+        self._renewals += 1
+        return replace(self.record, renewal=self._renewals)
 
-        Only a hint: hints may be lost, and the write may be refused. It proves nothing about who holds the lease.
+    def stirred(self, now: float, record: LeaseRecord | None = None) -> None:
+        """Somebody is writing the key, that `record` if it is known.
+
+        If its holder renews it, nobody has to read that. Whatever else it will be is worth a look, sooner than the
+        next one is due. Only a hint: hints may be lost, and the write may be refused. It proves nothing about who
+        holds the lease, only that waiting goes on.
         """
-        self._looked = min(self._looked, now + _SETTLE - self.period)
+        owner = self._owner
+        if record is not None and record == owner and record.renewal > owner.renewal:
+            self._owner, self._since, self._heard = record, now, record.renewal
+            # The next look is due when the renewal after this one should have been heard for long.
+            self._looked = now + self.period
+        else:
+            self._looked = min(self._looked, now + _SETTLE - self.period)
 
     def saw(self, revision: int, record: LeaseRecord | None, now: float) -> None:
         """The key was read; revision 0: it is absent."""
         self._looked = now
-        if revision != self._revision:
-            self._revision, self._owner, self._since = revision, record, now
+        if revision == self._revision:
+            return
+        if record is None or record != self._owner or record.renewal != self._heard:
+            self._since, self._heard = now, None
+        self._revision, self._owner = revision, record
 
     def wrote(self, revision: int, started: float) -> None:
         """Our write, begun at `started`, was accepted."""
         if self._valid_until <= started:
             self.term = revision
-        self._revision, self._owner, self._since = revision, self.record, started
+        self._revision, self._owner, self._since, self._heard = revision, self.record, started, None
         self._wrote = started
         self._valid_until = started + self.record.ttl
 
@@ -162,5 +185,5 @@ class LeaseRules:
 
     def _lose(self) -> None:
         self._valid_until = float("-inf")
-        self._revision, self._owner = None, None
+        self._revision, self._owner, self._heard = None, None, None
         self._looked = float("-inf")
