@@ -15,7 +15,7 @@ from trellis_lattice.bus.kv import Change, KeyValueBucket, Watch, modify
 from trellis_lattice.bus.kv_jetstream import open_bucket
 from trellis_lattice.config import ConfigMap, decode_config, encode_config, overlay
 from trellis_lattice.control.claims import CLAIMS_PREFIX, ComponentClaims, StoredClaims, claims_key, read_claims
-from trellis_lattice.errors import RequestInvalid
+from trellis_lattice.errors import Conflict, RequestInvalid
 from trellis_lattice.links import ComponentSpec, Link, LinkId, LinkTable, check_link, put_link, remove_link
 from trellis_lattice.subjects import bucket_key, component_key, config_bucket, lattice_bucket
 
@@ -97,12 +97,13 @@ class SharedState:
 
     async def remember_image(self, component: str, image: str, *, deadline: float) -> None:
         """Writes the record of a component that has none yet (lattice-protocol 3.2)."""
-        await modify(
-            self._data,
-            component_key(component),
-            lambda record: record if record is not None else ComponentSpec(url=image).to_json(),
-            deadline=deadline,
-        )
+        if component in self._revisions:
+            return
+        try:
+            record = ComponentSpec(url=image).to_json()
+            await self._data.put(component_key(component), record, deadline=deadline, expected=0)
+        except Conflict:
+            _log.debug("Somebody else has written the record of %s", component)
 
     async def refresh_links(self, source: str, *, deadline: float) -> None:
         """Reads the links of one source now, where waiting for the watch would be too late."""

@@ -16,6 +16,7 @@ from typing import Any
 from trellis_lattice.bus.connection import Connection
 from trellis_lattice.bus.jetstream import JetStream
 from trellis_lattice.bus.kv import Change, Entry, Watch
+from trellis_lattice.bus.kv_shared import join
 from trellis_lattice.bus.kv_watch import JetStreamWatch, is_removal, parse_headers
 from trellis_lattice.bus.streams import open_stream
 from trellis_lattice.errors import Conflict, NotFound, PeerMisbehaved, Unavailable
@@ -167,9 +168,12 @@ class JetStreamBucket:
         return sorted(found)
 
     async def watch(self, on_change: Callable[[Change], None], *, deadline: float) -> Watch:
-        return await JetStreamWatch.start(
-            self._jetstream, self.name, on_change, deadline=deadline, born=self._born, identify=self._identify
-        )
+        async def start(report: Callable[[Change], None]) -> Watch:
+            return await JetStreamWatch.start(
+                self._jetstream, self.name, report, deadline=deadline, born=self._born, identify=self._identify
+            )
+
+        return await join(self._jetstream.connection, self.name, on_change, start)
 
     async def _snapshot(self, collect: Callable[[Change], None], deadline: float, *, headers_only: bool) -> None:
         watch = await JetStreamWatch.start(
