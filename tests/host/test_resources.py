@@ -70,3 +70,26 @@ async def test_a_handle_of_a_stopped_component_is_unavailable(
         counter = await operator.call("counters", COUNTERS, "make", MAKE, 5)
     with pytest.raises(Unavailable):
         await _add(operator, counter, 1)
+
+
+async def test_a_component_that_leaves_answers_for_its_resources_until_they_are_dropped(
+    nats_server: str, lattice: str, operator: Operator, tmp_path: Path
+) -> None:
+    async with running_host(nats_server, lattice, tmp_path) as one:
+        await _start(operator, one, tmp_path)
+        counter = await operator.call("counters", COUNTERS, "make", MAKE, 5)
+        (leaving,) = one.workloads.components
+
+        await operator.scale(one, "counters", leaving.spec.image, count=0)
+        await operator.heard("component_scaled", max_instances=0)
+        async with asyncio.timeout(PATIENCE):
+            while one.workloads.component("counters") is not None:
+                await asyncio.sleep(0.01)
+
+        assert [await _add(operator, counter, 1) for _ in range(3)] == [6, 7, 8]
+        operator.invoker.drop(counter)
+        async with asyncio.timeout(PATIENCE):
+            while one.workloads.in_flight:
+                await asyncio.sleep(0.01)
+        with pytest.raises(Unavailable):
+            await _add(operator, counter, 1)

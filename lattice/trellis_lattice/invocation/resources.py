@@ -116,6 +116,10 @@ class ResourceTable:
         if not instance.values:
             self._instances.pop(instance.name, None)
 
+    def holds(self, target: str) -> bool:
+        """Whether others hold resources of a target."""
+        return any(each.target == target and each.values for each in self._instances.values())
+
     def expire(self, now: float) -> None:
         """Ends the instances whose time is over."""
         for instance in [each for each in self._instances.values() if each.expires <= now]:

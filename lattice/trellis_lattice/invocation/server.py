@@ -54,6 +54,7 @@ class LatticeServer:
         self._servings: dict[str, Serving] = {}
         self._instances: Subscription | None = None
         self._expiry: asyncio.TimerHandle | None = None
+        self._let_go = asyncio.Event()
 
     @classmethod
     async def start(
@@ -95,6 +96,16 @@ class LatticeServer:
         self.resources.close()
         await self.hub.aclose()
 
+    async def let_go(self, serving: Serving, deadline: float) -> None:
+        """Waits until nobody holds resources of a target that leaves, unless another serving has taken over."""
+        while self._servings.get(serving.target) is serving and self.resources.holds(serving.target):
+            self._let_go.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._let_go.wait()
+            except TimeoutError:
+                return
+
     def _forget(self, serving: Serving) -> None:
         if self._servings.get(serving.target) is serving:
             del self._servings[serving.target]
@@ -105,6 +116,7 @@ class LatticeServer:
         if is_drop(message.headers):
             ids = loads(message.data)
             self.resources.drop(name, [key for key in ids if isinstance(key, str)] if isinstance(ids, list) else [])
+            self._let_go.set()
             return
         try:
             instance = self.resources.find(name)
@@ -123,4 +135,5 @@ class LatticeServer:
     def _expire(self) -> None:
         loop = asyncio.get_running_loop()
         self.resources.expire(loop.time())
+        self._let_go.set()
         self._expiry = loop.call_later(_EXPIRY_INTERVAL, self._expire)

@@ -136,12 +136,17 @@ class Serving:
         return len(self._tasks)
 
     async def aclose(self, *, grace: float = 0.0) -> None:
-        """Takes no more calls, gives those that run `grace` seconds, then cancels the rest. Idempotent."""
+        """Takes no more calls, gives those that run `grace` seconds, then cancels the rest. Idempotent.
+
+        What others hold resources of here still answers them in that time: they cannot go elsewhere.
+        """
         deadline = asyncio.get_running_loop().time() + grace
         subscriptions, self._subscriptions = self._subscriptions, []
         for calls in subscriptions[:1]:
             await calls.drain(deadline=asyncio.get_running_loop().time() + max(grace, _LEAVE_TIMEOUT))
         self._leaving = True
+        await self._tasks.settle(deadline)
+        await self._server.let_go(self, deadline)
         await self._tasks.settle(deadline)
         for running in tuple(self._running.values()):
             running.stop(Unavailable("The host is shutting down.", maybe_executed=True, retry_after=1.0))
@@ -168,7 +173,7 @@ class Serving:
             _log.debug("A call of %s came twice; it is executed once", self.target)
         elif reply in self._cancelled:
             del self._cancelled[reply]
-        elif self._leaving:
+        elif self._leaving and instance is None:
             self._refuse(reply, Unavailable(f"{self.target!r} is leaving this host.", retry_after=1.0))
         elif len(self._running) >= self._concurrency:
             self._refuse(
