@@ -415,6 +415,7 @@ async def test_a_host_whose_connection_ended_is_gone_without_waiting(
     timing = Timing(suspect_after=1000, gone_after=2000, tick=0.02, doubt_after=0.0, answer_within=0.05)
     watcher = MembershipWatcher(connection, lattice, log, timing=timing)
     await watcher.start()
+    await connection.flush(deadline=asyncio.get_running_loop().time() + 5)  # their only beat must not come before
     publisher = BeatPublisher(theirs, lattice, "NA", 7, HostStatus, interval=60.0)
     publisher.start()
     await log.until(K.JOINED)
