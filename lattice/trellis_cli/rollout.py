@@ -18,7 +18,7 @@ DEPLOY_TIMEOUT = 180.0
 _SLOW = 1.0
 """Seconds after which something under way is worth a line."""
 _ATTEMPT = re.compile(r"attempt \d+ of \d+ failed: ")
-_SOON = ("in-progress", "moving")
+_SOON = ("in-progress", "moving", "unhealthy")
 
 _UNPLACED = ("unsatisfied", "rejected-")
 _PLACED = ("SpreadScaler", "DaemonScaler")

@@ -258,7 +258,7 @@ def test_an_address_that_another_program_has_is_told_and_taken_once_it_is_free(l
         run = lattice("app", "deploy", str(lattice.home / "taken.yaml"))
         assert run.status == 1
         assert f"127.0.0.1:{port} is already in use" in run.err
-        assert run.err.count("already in use") == 1
+        assert run.err.partition("error:")[2].count("already in use") == 1
         status = lattice("app", "status", "taken")
         assert (status.status, "unhealthy" in status.out) == (1, True)
     assert _eventually_deployed(lattice, "taken")
