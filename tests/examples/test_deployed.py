@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+import pytest_asyncio
 
 from tests.fixtures.lattice import Lattice, answer, lattice
 from tools.build import EXAMPLES, ROOT, build
@@ -28,6 +29,13 @@ def built() -> None:
         build(name)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(built: None) -> AsyncIterator[Lattice]:
+    """A lattice of one host, which each test leaves as it found it but for what is counted."""
+    async with lattice() as running:
+        yield running
+
+
 @asynccontextmanager
 async def deployed(running: Lattice, name: str) -> AsyncIterator[int]:
     """The port on which the application answers."""
@@ -35,8 +43,8 @@ async def deployed(running: Lattice, name: str) -> AsyncIterator[int]:
     await running.trellis("app", "undeploy", name)
 
 
-async def test_greetings_in_three_languages():
-    async with lattice() as running, AsyncExitStack() as stack:
+async def test_greetings_in_three_languages(running: Lattice) -> None:
+    async with AsyncExitStack() as stack:
         for name, text in (("hello-c", "C"), ("hello-js", "JavaScript"), ("hello-python", "Python")):
             port = await stack.enter_async_context(deployed(running, name))
             response = await answer(port)
@@ -44,20 +52,19 @@ async def test_greetings_in_three_languages():
             assert response.headers["content-type"].startswith("text/plain")
 
 
-async def test_the_counter_counts_each_path_and_keeps_its_counts():
-    async with lattice() as running:
-        async with deployed(running, "kv-counter") as port:
-            counts = [json.loads((await answer(port, path)).body) for path in ("/", "/cats", "/cats?really", "/")]
-        assert counts == [
-            {"key": "default", "count": 1},
-            {"key": "cats", "count": 1},
-            {"key": "cats", "count": 2},
-            {"key": "default", "count": 2},
-        ]
-        async with deployed(running, "kv-counter") as port:
-            assert json.loads((await answer(port, "/cats")).body) == {"key": "cats", "count": 3}
-            answers = await asyncio.gather(*(answer(port, "/many") for _ in range(20)))
-            assert sorted(json.loads(one.body)["count"] for one in answers) == list(range(1, 21))
+async def test_the_counter_counts_each_path_and_keeps_its_counts(running: Lattice) -> None:
+    async with deployed(running, "kv-counter") as port:
+        counts = [json.loads((await answer(port, path)).body) for path in ("/", "/cats", "/cats?really", "/")]
+    assert counts == [
+        {"key": "default", "count": 1},
+        {"key": "cats", "count": 1},
+        {"key": "cats", "count": 2},
+        {"key": "default", "count": 2},
+    ]
+    async with deployed(running, "kv-counter") as port:
+        assert json.loads((await answer(port, "/cats")).body) == {"key": "cats", "count": 3}
+        answers = await asyncio.gather(*(answer(port, "/many") for _ in range(20)))
+        assert sorted(json.loads(one.body)["count"] for one in answers) == list(range(1, 21))
 
 
 async def ask_pipeline(port: int) -> None:
@@ -71,12 +78,12 @@ async def ask_pipeline(port: int) -> None:
     assert json.loads(too_long.body) == {"problem": {"tag": "too-long", "val": 20_000}}
 
 
-async def test_the_pipeline_on_one_host():
-    async with lattice() as running, deployed(running, "pipeline") as port:
+async def test_the_pipeline_on_one_host(running: Lattice) -> None:
+    async with deployed(running, "pipeline") as port:
         await ask_pipeline(port)
 
 
-async def test_the_pipeline_across_two_hosts():
+async def test_the_pipeline_across_two_hosts() -> None:
     async with (
         lattice("--label", "stage=front") as running,
         running.host("--label", "stage=words"),
