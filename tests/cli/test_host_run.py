@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from pathlib import Path
@@ -9,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.cli.support import session
+from trellis_lattice.bus.connection import Connection
 from trellis_lattice.bus.embedded import EmbeddedNats, NatsServerSettings
+from trellis_lattice.bus.settings import ConnectionSettings
+from trellis_lattice.errors import Unavailable
+from trellis_wadm.api import WadmClient
 
 pytestmark = pytest.mark.journey
 
@@ -40,3 +45,15 @@ async def test_it_can_be_told_to_leave_while_it_waits(tmp_path: Path) -> None:
         await running.until("Trying again")
         running.signal(signal.SIGINT)
         assert await running.ended() == 130
+
+
+async def test_it_leaves_scheduling_to_others_if_told_so(nats_server: str, lattice: str, tmp_path: Path) -> None:
+    arguments = ("host", "run", "--nats-url", nats_server, "--lattice", lattice, "--data-dir", str(tmp_path / "host"))
+    connection = await Connection.connect(ConnectionSettings(urls=(nats_server,)), timeout=5)
+    async with session(*arguments, "--no-scheduler", home=tmp_path) as running:
+        await running.until(f"joined lattice {lattice}")
+        with pytest.raises(Unavailable):
+            await WadmClient(connection, lattice).applications(deadline=asyncio.get_running_loop().time() + 5)
+        running.signal(signal.SIGINT)
+        assert await running.ended() == 130
+    await connection.aclose()

@@ -65,6 +65,14 @@ def run(
             envvar="TRELLIS_DRAIN_TIMEOUT",
         ),
     ] = None,
+    no_scheduler: Annotated[
+        bool,
+        typer.Option(
+            "--no-scheduler",
+            help="Take no part in scheduling: for a lattice whose applications v1's wadm places.",
+            envvar="TRELLIS_NO_SCHEDULER",
+        ),
+    ] = False,
     listeners_socket: Annotated[Path | None, typer.Option("--listeners-socket", hidden=True)] = None,
     supervisor_fd: Annotated[int | None, typer.Option("--supervisor-fd", hidden=True)] = None,
 ) -> ExitCode:
@@ -97,6 +105,7 @@ def run(
         listeners_socket=listeners_socket,
         supervisor_fd=supervisor_fd,
         drain_grace=parse_duration(drain_timeout) if drain_timeout is not None else DRAIN_GRACE,
+        scheduler=not no_scheduler,
     )
     return run_host(options)
 

@@ -93,6 +93,8 @@ def _host(options: HostOptions) -> Host:
         config_service=options.sources.config_service,
         stop_grace=options.drain_grace,
     )
+    if not options.scheduler:
+        return Host(settings, listeners=_listeners(options))
     # Two processes of one host are told apart by when they started: the later one takes over what the first held.
     reconciler = ReconcilerService(options.target.place.lattice, identity.key.id, boot=time.time_ns() // 1_000_000)
     return Host(settings, listeners=_listeners(options), services=[reconciler])

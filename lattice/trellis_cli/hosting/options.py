@@ -29,3 +29,5 @@ class HostOptions:
     listeners_socket: Path | None = None
     supervisor_fd: int | None = None
     drain_grace: float = DRAIN_GRACE
+    scheduler: bool = True
+    """Whether it takes part in scheduling; not where wadm of v1 does that."""
