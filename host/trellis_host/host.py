@@ -192,8 +192,8 @@ class Host:
             clock=self._clock,
             started=self._started,
         )
-        status = partial(description.status, engine)
-        beats = BeatPublisher(connection, settings.lattice, host_id, self._boot, lambda: status(self._memory()))
+        status = lambda: description.status(engine, self._memory())  # noqa: E731
+        beats = BeatPublisher(connection, settings.lattice, host_id, self._boot, status)
         self._changed = beats.changed
         # A host is asked by those who wait for it; the others learn from its silence. The leader asks in any case.
         members = MembershipWatcher(

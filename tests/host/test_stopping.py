@@ -14,6 +14,7 @@ from tests.fixtures import components
 from tests.host.support import PATIENCE, NotingListeners, Operator, eventually, image, running_host
 from trellis_host.host import Host
 from trellis_host.runtime import background
+from trellis_host.self_description import SelfDescription
 from trellis_host.settings import HostSettings
 from trellis_lattice import subjects
 from trellis_lattice.bus.connection import Connection, ConnectionSettings
@@ -227,7 +228,7 @@ async def test_a_service_that_does_not_end_is_cancelled(
         pass
 
 
-@pytest.mark.parametrize("part", ["inventory", "_problems"])
+@pytest.mark.parametrize("part", ["inventory", "status"])
 async def test_a_background_task_that_fails_does_not_leave_half_a_host(
     nats_server: str,
     lattice: str,
@@ -239,14 +240,14 @@ async def test_a_background_task_that_fails_does_not_leave_half_a_host(
 ) -> None:
     """Heartbeats and beats ask the host what it runs; that fails here for a while."""
     monkeypatch.setattr(background, "AGAIN", 0.01)
-    monkeypatch.setattr("trellis_host.host.HEARTBEAT_SETTLING", 0.0)
+    monkeypatch.setattr("trellis_host.self_description.HEARTBEAT_SETTLING", 0.0)
     async with running_host(nats_server, lattice, tmp_path) as one:
         with monkeypatch.context() as broken:
 
-            def fail(self: Host) -> Mapping[str, str]:
+            def fail(self: SelfDescription, *args: object) -> Mapping[str, str]:
                 raise RuntimeError(f"{part} is broken")
 
-            broken.setattr(Host, part, fail)
+            broken.setattr(SelfDescription, part, fail)
             await operator.start_component(one, "echo", image(tmp_path, "echo", components.echo()))
             await eventually(lambda: f"{part} is broken" in caplog.text)
         operator.events.clear()

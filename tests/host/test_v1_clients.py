@@ -245,7 +245,7 @@ async def test_a_storm_on_one_id_ends_as_the_last_one_says(
 async def test_an_inventory_larger_than_a_message_breaks_nothing(
     lattice: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trellis_host.host.HEARTBEAT_SETTLING", 0.0)
+    monkeypatch.setattr("trellis_host.self_description.HEARTBEAT_SETTLING", 0.0)
     server = await EmbeddedNats.start(NatsServerSettings(tmp_path / "nats", max_payload=32 * 1024))
     connection = await Connection.connect(ConnectionSettings(urls=(server.url,)), timeout=5)
     operator = Operator(connection, lattice)
