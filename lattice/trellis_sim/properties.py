@@ -234,10 +234,6 @@ class Properties:
                     return [f"{name} has {part} instances on {', '.join(group)}, asked for are {share}"]
         return []
 
-    def impossible(self) -> bool:
-        """Whether some part of what is asked for fits no host at all."""
-        return any(" fits no host" in text or " finds " in text for text in self.shortcomings())
-
 
 def _takes_work(p: Process) -> bool:
     labels = p.workloads.state.labels

@@ -198,10 +198,6 @@ class EmbeddedNats:
             (self.settings.data_dir / "nats.json").unlink(missing_ok=True)
             self._supervisor_lock.close()
 
-    def log_tail(self) -> str:
-        """The end of what the server has logged."""
-        return _tail(self.settings.data_dir)
-
 
 async def stop_recorded(data_dir: Path, *, grace: float = 5.0) -> bool:
     """Stops the server that `nats.json` of this data directory names, if that very process still runs.

@@ -164,7 +164,7 @@ def describe(command: Command) -> str:
 
 
 def to_json(command: Command) -> dict[str, Any]:
-    """The form `-o json` prints: the kind of the command and what it is about."""
+    """The kind of the command and what it is about, as JSON has it."""
     kind = type(command).__name__
     if isinstance(command, PutLink):
         link = command.link
