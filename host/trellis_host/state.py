@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trellis_host import news
 from trellis_host.effects import (
     AbandonLaunch,
     Answer,
@@ -36,9 +37,7 @@ from trellis_host.effects import (
     ProviderSpec,
     ReshapeComponent,
 )
-from trellis_lattice.events.component import ComponentScaled, ComponentScaleFailed
 from trellis_lattice.events.host import LabelsChanged
-from trellis_lattice.events.provider import ProviderStarted, ProviderStartFailed, ProviderStopped
 
 __all__ = [
     "AbandonLaunch",
@@ -170,9 +169,9 @@ class HostState:
             return self._launch_over(spec.id, entry)
         old, entry.running = entry.running, spec
         self.revision += 1
-        effects: list[Effect] = [self._scaled(spec)]
+        effects: list[Effect] = [news.scaled(self.host_id, spec)]
         if old is not None and old.image != spec.image:
-            effects.append(self._scaled(replace(old, max_instances=0)))
+            effects.append(news.scaled(self.host_id, replace(old, max_instances=0)))
         return (*effects, *self._launch_over(spec.id, entry))
 
     def component_failed(
@@ -184,7 +183,7 @@ class HostState:
             return self._launch_over(spec.id, entry)
         if entry.queued is not None and entry.queued.spec == spec:
             entry.queued = None  # the same once more would fail once more
-        return (self._scale_failed(spec, error, failure), *self._launch_over(spec.id, entry))
+        return (news.scale_failed(self.host_id, spec, error, failure), *self._launch_over(spec.id, entry))
 
     def _launch_over(self, id: str, entry: _Component) -> tuple[Effect, ...]:
         """On to what was asked for meanwhile."""
@@ -209,7 +208,9 @@ class HostState:
 
     def _start(self, wanted: ComponentSpec) -> Outcome:
         if wanted.id in self._providers:
-            return Outcome(_OK, (self._scale_failed(wanted, f"The id {wanted.id!r} is that of a provider here."),))
+            return Outcome(
+                _OK, (news.scale_failed(self.host_id, wanted, f"The id {wanted.id!r} is that of a provider here."),)
+            )
         self._components[wanted.id] = _Component(launching=wanted)
         self.revision += 1
         return Outcome(_OK, (LaunchComponent(wanted),))
@@ -217,12 +218,15 @@ class HostState:
     def _stop(self, entry: _Component | None, wanted: ComponentSpec) -> Outcome:
         """Ends what runs and what is launched. The event tells of what was there (1.5)."""
         if entry is None or (entry.stopped and entry.queued is None):
-            return Outcome(_OK, (self._scaled(wanted),))
+            return Outcome(_OK, (news.scaled(self.host_id, wanted),))
         if entry.stopped:
             entry.queued = None
-            return Outcome(_OK, (self._scaled(wanted),))
+            return Outcome(_OK, (news.scaled(self.host_id, wanted),))
         there = entry.running or entry.launching or wanted
-        over: tuple[Effect, ...] = (HaltComponent(wanted.id), self._scaled(replace(there, max_instances=0)))
+        over: tuple[Effect, ...] = (
+            HaltComponent(wanted.id),
+            news.scaled(self.host_id, replace(there, max_instances=0)),
+        )
         if entry.running is not None:
             self.revision += 1
         if entry.launching is None:
@@ -239,14 +243,14 @@ class HostState:
             return Outcome(answer, (LaunchComponent(wanted),))
         kept = replace(wanted, image=old.image)
         if kept == old:
-            return Outcome(answer, (self._scaled(kept),))
+            return Outcome(answer, (news.scaled(self.host_id, kept),))
         entry.running = kept
         self.revision += 1
         return Outcome(answer, (ReshapeComponent(kept),))
 
     def component_reshaped(self, spec: ComponentSpec) -> tuple[Effect, ...]:
         """A running component is now as `spec` says."""
-        return (self._scaled(spec),)
+        return (news.scaled(self.host_id, spec),)
 
     def reshape_failed(
         self, spec: ComponentSpec, still: ComponentSpec, error: str, failure: dict[str, Any] | None = None
@@ -258,31 +262,7 @@ class HostState:
         if entry.running == spec:
             entry.running = still
             self.revision += 1
-        return (self._scale_failed(spec, error, failure),)
-
-    def _scaled(self, spec: ComponentSpec) -> Emit:
-        return Emit(
-            ComponentScaled(
-                component_id=spec.id,
-                host_id=self.host_id,
-                image_ref=spec.image,
-                max_instances=spec.max_instances,
-                annotations=dict(spec.annotations),
-            )
-        )
-
-    def _scale_failed(self, spec: ComponentSpec, error: str, failure: dict[str, Any] | None = None) -> Emit:
-        return Emit(
-            ComponentScaleFailed(
-                component_id=spec.id,
-                host_id=self.host_id,
-                image_ref=spec.image,
-                max_instances=spec.max_instances,
-                annotations=dict(spec.annotations),
-                error=error,
-                failure=failure,
-            )
-        )
+        return (news.scale_failed(self.host_id, spec, error, failure),)
 
     # providers ----------------------------------------------------------------------------------------
 
@@ -303,7 +283,7 @@ class HostState:
         entry = self._providers[spec.id]
         entry.ready = True
         self.revision += 1
-        started = self._started(spec)
+        started = news.started(self.host_id, spec)
         if not entry.stop_wanted:
             return (started,)
         return (started, *self.stop_provider(spec.id).effects, *self._start_queued(entry))
@@ -311,7 +291,7 @@ class HostState:
     def provider_restarted(self, spec: ProviderSpec) -> tuple[Effect, ...]:
         """A running provider had failed, and was started again."""
         self.revision += 1
-        return (self._started(spec),)
+        return (news.started(self.host_id, spec),)
 
     def provider_failed(
         self, spec: ProviderSpec, error: str, failure: dict[str, Any] | None = None
@@ -319,16 +299,10 @@ class HostState:
         """The launch failed, or the running provider died for good. `failure`: wire form of the error."""
         entry = self._providers.pop(spec.id)
         self.revision += 1
-        failed = Emit(
-            ProviderStartFailed(
-                provider_id=spec.id,
-                provider_ref=spec.image,
-                host_id=self.host_id,
-                error=error,
-                failure=failure,
-            )
+        failed = news.start_failed(self.host_id, spec, error, failure)
+        return (
+            (failed, news.stopped(self.host_id, spec), *self._start_queued(entry)) if entry.stop_wanted else (failed,)
         )
-        return (failed, self._stopped(spec), *self._start_queued(entry)) if entry.stop_wanted else (failed,)
 
     def _start_queued(self, entry: _Provider) -> tuple[Effect, ...]:
         return self.start_provider(entry.queued).effects if entry.queued is not None else ()
@@ -342,21 +316,7 @@ class HostState:
             return Outcome(_STOPPED, (AbandonLaunch(provider_id),))
         del self._providers[provider_id]
         self.revision += 1
-        return Outcome(_STOPPED, (HaltProvider(provider_id), self._stopped(entry.spec)))
-
-    def _started(self, spec: ProviderSpec) -> Emit:
-        return Emit(
-            ProviderStarted(
-                provider_id=spec.id, host_id=self.host_id, image_ref=spec.image, annotations=dict(spec.annotations)
-            )
-        )
-
-    def _stopped(self, spec: ProviderSpec) -> Emit:
-        return Emit(
-            ProviderStopped(
-                host_id=self.host_id, provider_id=spec.id, annotations=dict(spec.annotations), reason="stop"
-            )
-        )
+        return Outcome(_STOPPED, (HaltProvider(provider_id), news.stopped(self.host_id, entry.spec)))
 
     def described_anew(self) -> None:
         """An inventory says something else than before: an image is prepared, a provider refuses a link."""
