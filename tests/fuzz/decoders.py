@@ -37,6 +37,8 @@ from trellis_wadm.api.messages import StatusReport
 from trellis_wadm.catalog import StoredApplication
 from trellis_wadm.ledger import Ledger
 from trellis_wadm.manifest import parse_manifests
+from trellis_wadm.planner.commands import ScaleComponent, StartProvider
+from trellis_wadm.refusals import Refusal
 from trellis_wadm.store import announced_name
 
 __all__ = ["DECODERS", "Decoder"]
@@ -211,7 +213,15 @@ DECODERS: tuple[Decoder, ...] = (
     Decoder("event", events.parse, (_event("host_heartbeat", _INVENTORY), _event("linkdef_set", _LINK))),
     Decoder("beat", Beat.decode, (Beat("N" * 56, 1, 2, 3, 0.5).encode(),)),
     Decoder("lease", LeaseRecord.decode, (LeaseRecord("N", 1, 1.5).encode(),)),
-    Decoder("ledger", Ledger.decode, (_json({"links": [["a"] * 5], "configs": ["c"], "hosts": ["N"]}),)),
+    Decoder(
+        "ledger",
+        Ledger.decode,
+        (
+            _json({"links": [["a"] * 5], "configs": ["c"], "hosts": ["N"]}),
+            Ledger(refusals=(Refusal(StartProvider("N", "p", "i"), "app", "no", 1, True, 7),)).encode(),
+            Ledger(refusals=(Refusal(ScaleComponent("N", "c", "i", 1), None, "no", 6, False),)).encode(),
+        ),
+    ),
     Decoder("links of a component", ComponentSpec.from_json, (_json({"url": "r", "links": [_LINK]}),)),
     Decoder("config", partial(decode_config, name="c"), (_json({"k": "v"}),)),
     Decoder("manifest", parse_manifests, (_MANIFEST,)),

@@ -56,7 +56,7 @@ def test_what_cannot_be_read_is_left_out(found: Any) -> None:
 
 def _record(found: Any) -> bytes:
     good = json.loads(Ledger(refusals=REFUSALS).encode())["refusals"]
-    return json.dumps({"refusals": [found, {**good[0], "command": found}, {**good[0], "error": found}]}).encode()
+    return json.dumps({"refusals": [found, {**good[0], "command": found}, {**good[0], "error": [found]}]}).encode()
 
 
 def test_a_ledger_stays_well_below_the_length_of_a_message() -> None:
