@@ -38,7 +38,7 @@ class Source:
 
 def is_source(text: str) -> bool:
     """Whether an argument names a manifest rather than an application that is stored already."""
-    return text == "-" or "://" in text or "/" in text or text.endswith(_SUFFIXES) or Path(text).is_file()
+    return text == "-" or "://" in text or "/" in text or text.endswith(_SUFFIXES) or os.path.isfile(text)
 
 
 def read_source(text: str) -> Source:
@@ -105,7 +105,7 @@ def resolve_images(manifest: Mapping[str, Any], base: Path | None) -> dict[str, 
 def _resolved(component: Mapping[str, Any], base: Path | None) -> dict[str, Any]:
     properties = dict(component["properties"])
     image = properties.get("image")
-    relative = local_path(image, lambda path: base is not None and (base / path).is_file()) if image else None
+    relative = local_path(image, lambda path: base is not None and os.path.isfile(base / path)) if image else None
     name = component["name"]
     if relative is None:
         if image and image.startswith(("/", "file:///")):
@@ -117,7 +117,7 @@ def _resolved(component: Mapping[str, Any], base: Path | None) -> dict[str, Any]
             remedy="Save the manifest as a file beside the component, or use an absolute path.",
         )
     path = Path(os.path.normpath(base / relative))
-    if not path.exists():
+    if not os.path.exists(path):
         raise NotFound(
             f"The image of `{name}` is {image}, but there is no file {path}.",
             remedy="Build the component first, or correct the path; it starts from the manifest's folder.",

@@ -73,8 +73,11 @@ MAX_TOKEN = 255
 def _checked(pattern: re.Pattern[str], text: str, what: str, limit: int, allowed: str) -> str:
     if not isinstance(text, str) or len(text) > limit or not pattern.fullmatch(text):
         shown = text if len(str(text)) <= 80 else f"{str(text)[:77]}…"
+        article = "an" if what[0] in "aeio" else "a"
         raise RequestInvalid(
-            f"{shown!r} is not a {what}.", remedy=f"Use 1 to {limit} characters of {allowed}.", name=str(text)[:80]
+            f"{shown!r} is not {article} {what}.",
+            remedy=f"Use 1 to {limit} characters of {allowed}.",
+            name=str(text)[:80],
         )
     return text
 

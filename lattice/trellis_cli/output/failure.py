@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from trellis_cli.output.document import Format
@@ -12,6 +13,9 @@ from trellis_lattice.errors import InvocationFailed, TrellisError
 __all__ = ["failure_data", "render_failure"]
 
 _SHOWN_FRAMES = 12
+_ENDLESS = re.compile(r"\S{1000,}")
+_SHOWN_CHARACTERS = 100
+"""Of a word that is longer than anything that makes sense."""
 
 
 def failure_data(error: TrellisError) -> dict[str, Any]:
@@ -31,12 +35,17 @@ def render_failure(error: TrellisError, format: Format, style: Style = PLAIN) ->
 
         plain = json.loads(json.dumps(failure_data(error), default=str))
         return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), ""
-    lines = [f"{style.red('error:')} {clean(error.message, keep_lines=True)}"]
+    lines = [f"{style.red('error:')} {_readable(error.message)}"]
     if isinstance(error, InvocationFailed):
         lines += _backtrace(error, style)
     if error.remedy:
-        lines.append(clean(error.remedy, keep_lines=True))
+        lines.append(_readable(error.remedy))
     return "", "\n".join(lines) + "\n"
+
+
+def _readable(text: str) -> str:
+    """What somebody typed is repeated as far as it can be recognized."""
+    return clean(_ENDLESS.sub(lambda word: f"{word[0][:_SHOWN_CHARACTERS]}…", text), keep_lines=True)
 
 
 def _backtrace(error: InvocationFailed, style: Style) -> list[str]:
