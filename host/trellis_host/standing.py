@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from trellis_lattice.bus.membership import Change
 from trellis_lattice.bus.reach import Cut, Reach
@@ -29,7 +30,7 @@ class Standing:
     def member(self, change: Change, members: Iterable[str]) -> None:
         """Something happened to a host; `members` are those that are heard after it, maybe with this one."""
         if change.host != self._host_id:
-            others = [host for host in members if host != self._host_id]
+            others = list(islice((host for host in members if host != self._host_id), 1))  # one is enough
             self._tell(self._reach.member(change, others, self._clock()))
 
     def told(self) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -16,7 +17,17 @@ from pydantic import Field, ValidationError, model_validator
 from trellis_lattice.errors import Conflict, NotFound, RequestInvalid
 from trellis_lattice.wire import ConfigNames, Id, Ref, WireModel
 
-__all__ = ["CONFLICT", "ComponentSpec", "Link", "LinkId", "LinkTable", "check_link", "put_link", "remove_link"]
+__all__ = [
+    "CONFLICT",
+    "ComponentSpec",
+    "Link",
+    "LinkId",
+    "LinkTable",
+    "check_link",
+    "put_link",
+    "remove_link",
+    "stored_spec",
+]
 
 CONFLICT = (
     "link already exists with different target, consider deleting the existing link or using a different link name"
@@ -104,6 +115,15 @@ class ComponentSpec(WireModel):
         data = self.to_data()
         data["links"] += self.foreign
         return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@lru_cache(maxsize=16)
+def stored_spec(record: bytes) -> ComponentSpec:
+    """A record as it is stored. The host and the scheduler of one process read each of them, one after the other.
+
+    Raises `RequestInvalid`.
+    """
+    return ComponentSpec.from_json(record)
 
 
 def put_link(links: Sequence[Link], new: Link) -> tuple[Link, ...]:

@@ -38,7 +38,7 @@ from trellis_lattice.events import (
     ProviderStopped,
 )
 from trellis_lattice.events.feed import listen
-from trellis_lattice.links import ComponentSpec
+from trellis_lattice.links import ComponentSpec, stored_spec
 from trellis_wadm.actions import (
     Action,
     AskInventory,
@@ -255,7 +255,7 @@ class Leader:
         if kind != "COMPONENT" or not source:
             return
         try:
-            spec = ComponentSpec.from_json(change.value) if change.value is not None else ComponentSpec()
+            spec = stored_spec(change.value) if change.value is not None else ComponentSpec()
         except TrellisError as error:
             _log.warning("The links of %s cannot be read: %s", source, error)
             return

@@ -16,7 +16,7 @@ from trellis_lattice.bus.kv_jetstream import open_bucket
 from trellis_lattice.config import ConfigMap, decode_config, encode_config, overlay
 from trellis_lattice.control.claims import CLAIMS_PREFIX, ComponentClaims, StoredClaims, claims_key, read_claims
 from trellis_lattice.errors import Conflict, RequestInvalid
-from trellis_lattice.links import ComponentSpec, Link, LinkId, LinkTable, check_link, put_link, remove_link
+from trellis_lattice.links import ComponentSpec, Link, LinkId, LinkTable, check_link, put_link, remove_link, stored_spec
 from trellis_lattice.subjects import bucket_key, component_key, config_bucket, lattice_bucket
 
 __all__ = ["SharedState"]
@@ -194,4 +194,4 @@ class SharedState:
 
 
 def _spec(record: bytes | None) -> ComponentSpec:
-    return ComponentSpec.from_json(record) if record is not None else ComponentSpec()
+    return stored_spec(record) if record is not None else ComponentSpec()

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 __all__ = ["Beat", "Change", "ChangeKind", "Member", "Membership", "Probe", "Timing"]
 
@@ -21,9 +22,8 @@ MAX_BEAT = 200
 _MAX_MEMBERS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """A sign of life of one host.
+class Beat(NamedTuple):
+    """A sign of life of one host. (A tuple is made in a third of the time that a frozen dataclass takes.)
 
     `boot`: milliseconds since 1970 when its process started; `sequence` grows by one per beat; `revision` grows
     with every change of what the host runs; `load` from 0 (idle) to 1 (full).
