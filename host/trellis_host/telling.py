@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ LOG_SIZE = 2 * 1024 * 1024
 """Characters of the log records that are remembered."""
 EVENT_RECORDS = 256
 EVENT_SIZE = 1024 * 1024
+MAX_SINCE = 10**9
 _HEARTBEAT = b"host_heartbeat"
 _PROVIDER = "trellis.provider."
 _HOST = "trellis.host"
@@ -49,10 +51,11 @@ def enter(host: str) -> None:
 class _Told:
     """An event as it was sent."""
 
-    __slots__ = ("wire",)
+    __slots__ = ("at", "wire")
 
     def __init__(self, wire: dict[str, Any]) -> None:
         self.wire = wire
+        self.at = time.monotonic()
 
     def to_wire(self) -> dict[str, Any]:
         return self.wire
@@ -109,7 +112,12 @@ class Telling:
     def _recent_events(self, request: object) -> tuple[list[dict[str, Any]], bool]:
         if not isinstance(request, dict):
             raise RequestInvalid("The request is not a JSON object.")
-        found, more = self._events.newest(EVENT_RECORDS, lambda told: True)
+        since = request.get("since", 0)
+        if isinstance(since, bool) or not isinstance(since, int | float) or not 0 <= since <= MAX_SINCE:
+            raise RequestInvalid(f"since is no number of seconds from 0 to {MAX_SINCE}.", key="since")
+        # Ages, not times: whoever asks has another clock.
+        oldest = time.monotonic() - since if since else -math.inf
+        found, more = self._events.newest(EVENT_RECORDS, lambda told: told.at >= oldest)
         return [told.wire for told in found], more
 
 

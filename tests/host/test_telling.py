@@ -109,6 +109,10 @@ async def test_each_host_tells_its_own_log_and_events(
         kinds = {each.host: [record["type"].rpartition(".")[2] for record in each.records] for each in events}
         assert kinds[two.state.host_id] == [HostStarted.kind]
         assert kinds[one.state.host_id] == [HostStarted.kind, "component_scaled"]
+        for since, some in ((600, True), (1e-6, False)):
+            wanted = {"since": since}
+            aged = await gather_recent(connection, lattice, EVENTS, wanted, timeout=PATIENCE, hosts=2)
+            assert [bool(each.records) for each in aged] == [some, some]
 
 
 async def test_nonsense_is_answered_with_a_reason(
@@ -116,7 +120,12 @@ async def test_nonsense_is_answered_with_a_reason(
 ) -> None:
     async with running_host(nats_server, lattice, tmp_path):
         for kind in (LOGS, EVENTS):
-            for payload in (b"nonsense", b"[]", b'{"level": "loud"}' if kind == LOGS else b"7", b"[" * 100_000):
+            for payload in (
+                b"nonsense",
+                b"[]",
+                b'{"level": "loud"}' if kind == LOGS else b'{"since": "x"}',
+                b"[" * 100_000,
+            ):
                 loop = asyncio.get_running_loop()
                 answer = await connection.request(recent(lattice, kind), payload, deadline=loop.time() + PATIENCE)
                 assert json.loads(answer.data)["error"]

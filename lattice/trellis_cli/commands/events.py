@@ -100,22 +100,18 @@ async def _listen(lattice: Lattice, arriving: asyncio.Queue[LatticeEvent]) -> No
 async def recent_events(lattice: Lattice, since: str | None, hosts: int) -> list[LatticeEvent]:
     """What the hosts remember, oldest first; with `since` only what is not older than that."""
     import json
-    from datetime import UTC, datetime, timedelta
 
     from trellis_cli.output import parse_duration
     from trellis_lattice.events import parse
     from trellis_lattice.follow.client import gather_recent
     from trellis_lattice.follow.subjects import EVENTS
 
+    wanted = {"since": parse_duration(since)} if since is not None else {}
     answers = await gather_recent(
-        lattice.client.connection, lattice.name, EVENTS, {}, timeout=min(lattice.timeout, 2.0), hosts=hosts
+        lattice.client.connection, lattice.name, EVENTS, wanted, timeout=min(lattice.timeout, 2.0), hosts=hosts
     )
     parsed = [parse(json.dumps(record).encode()) for told in answers for record in told.records]
-    found = sorted((event for event in parsed if event is not None), key=lambda event: (event.time, event.id))
-    if since is None:
-        return found
-    oldest = (datetime.now(UTC) - timedelta(seconds=parse_duration(since))).isoformat().replace("+00:00", "Z")
-    return [event for event in found if event.time >= oldest]
+    return sorted((event for event in parsed if event is not None), key=lambda event: (event.time, event.id))
 
 
 def _kinds(given: list[str]) -> frozenset[str]:
