@@ -27,6 +27,7 @@ from trellis_wadm.api import ApplicationSummary, HistoryReport, PutResult, Statu
 from trellis_wadm.catalog import dependents
 from trellis_wadm.manifest.listeners import listeners
 from trellis_wadm.observe import stored_applications
+from trellis_wadm.planner.result import StatusType
 
 if TYPE_CHECKING:
     from trellis_cli.settings import Settings
@@ -151,13 +152,14 @@ class Applications:
     ) -> tuple[Verdict, StatusReport]:
         """Waits until it is deployed, or has failed for good, saying each new reason; `seen` gets each status.
 
-        Raises `DeadlineExceeded` with what is missing.
+        Raises `DeadlineExceeded` with what is missing, `Conflict` if somebody else deploys another version, undeploys
+        or deletes it meanwhile.
         """
         news = asyncio.Event()
         subscription = await self.client.watch_status(name, lambda _: news.set())
         loop = asyncio.get_running_loop()
         told = News()
-        failing_since, report = None, StatusReport.waiting()
+        failing_since, elsewhere_since, report = None, None, StatusReport.waiting()
         try:
             async with asyncio.timeout(timeout):
                 while True:
@@ -170,6 +172,12 @@ class Applications:
                             say(await self.named(line, report))
                     if now_is is Verdict.DEPLOYED:
                         return now_is, report
+                    if report.version in ("", version) and report.type is not StatusType.UNDEPLOYED:
+                        elsewhere_since = None
+                    elif elsewhere_since is None:
+                        elsewhere_since = loop.time()
+                    elif loop.time() - elsewhere_since >= _LASTING:
+                        await self._refuse_replaced(name, version)
                     if now_is is Verdict.GOING:
                         failing_since = None
                     elif failing_since is None:
@@ -181,6 +189,19 @@ class Applications:
             raise _late(name, report, timeout, self._names) from None
         finally:
             await subscription.unsubscribe()
+
+    async def _refuse_replaced(self, name: str, version: str) -> None:
+        """Raises `Conflict` if `version` is not what is stored as deployed."""
+        try:
+            stored = (await self.history(name)).versions
+        except NotFound:
+            raise _replaced(name, version, "it was deleted meanwhile") from None
+        now = next((each for each in stored if each.deployed), None)
+        if now is None:
+            raise _replaced(name, version, "it was undeployed meanwhile")
+        if now.version != version:
+            by = f" by {now.deployed_by}" if now.deployed_by else ""
+            raise _replaced(name, version, f"version {now.version} was deployed meanwhile{by}")
 
     async def all(self) -> list[ApplicationSummary]:
         """Everything that is stored."""
@@ -266,6 +287,13 @@ def _who() -> str:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (OSError, KeyError):  # a user id without a name
         return f"{os.getuid()}@{socket.gethostname()}"
+
+
+def _replaced(name: str, version: str, how: str) -> Conflict:
+    return Conflict(
+        f"`{name}` version {version} is no longer wanted: {how}.",
+        remedy=f"Who and when: trellis app history {name}. To have it all the same, deploy it again.",
+    )
 
 
 def _no_version(name: str, version: str) -> NotFound:

@@ -45,7 +45,7 @@ class Move:
     to: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.id} → {listed(self.to) if self.to else 'nowhere: it is not needed any more'}"
+        return f"{self.kind} {self.id} → {listed(self.to) if self.to else 'nowhere: no other host runs it'}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ import pytest
 from tests.cli.support import Run, command, environment, session, trellis
 from tests.cli.test_applications import HELLO, Lattice, free_port, http_app, http_get, plain_app
 from tests.fixtures import components
+from trellis_cli.applications import open_applications
+from trellis_cli.settings import Settings
+from trellis_lattice.errors import Conflict
 
 pytestmark = pytest.mark.journey
 
@@ -119,6 +123,31 @@ def test_versions_are_compared_remembered_and_gone_back_to(lattice: Lattice) -> 
     assert sum(item["max_instances"] for item in components if item["id"] == "greet-it") == 5
     assert lattice("app", "delete", "greet").status == 0
     assert lattice("app", "history", "greet").status == 3
+
+
+def test_who_waits_for_a_version_that_another_replaces_is_told_at_once(lattice: Lattice) -> None:
+    def app(version: str) -> bytes:
+        text = plain_app("contested", f"{lattice.home}/greeter.wasm")
+        return text.replace("annotations: {}", f"annotations: {{version: {version}}}").encode()
+
+    assert codes(
+        lattice("app", "deploy", "-", stdin=app("v1")),
+        lattice("app", "put", "-", stdin=app("v2")),
+    ) == [0, 0]
+    settings = Settings(nats_url=json.loads((lattice.home / ".local/share/trellis/up.json").read_text())["nats_url"])
+
+    async def wait_for_v2() -> None:
+        async with open_applications(settings) as applications:
+            await applications.until_deployed("contested", "v2", lambda line: None, 30)
+
+    with pytest.raises(Conflict, match="version v1 was deployed meanwhile by"):
+        asyncio.run(wait_for_v2())
+    assert lattice("app", "undeploy", "contested").status == 0
+    with pytest.raises(Conflict, match="undeployed meanwhile"):
+        asyncio.run(wait_for_v2())
+    assert lattice("app", "delete", "contested").status == 0
+    with pytest.raises(Conflict, match="deleted meanwhile"):
+        asyncio.run(wait_for_v2())
 
 
 def test_why_tells_for_each_host_what_it_lacks(lattice: Lattice) -> None:

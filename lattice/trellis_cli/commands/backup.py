@@ -12,7 +12,7 @@ import typer
 from trellis_cli.command import Cli, command
 from trellis_cli.exits import ExitCode
 from trellis_cli.output import Report
-from trellis_lattice.errors import ConfigError
+from trellis_lattice.errors import ConfigError, NotFound
 
 __all__ = ["register"]
 
@@ -55,16 +55,20 @@ async def restore(
 
     try:
         name, state = decode(file.read_text())
+    except FileNotFoundError:
+        raise NotFound(f"There is no file {file}.", remedy="Check the path of the backup.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file} is not a backup of a lattice.", remedy="Make one: trellis backup FILE") from None
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
+        raise ConfigError(f"{file} cannot be read: {error.strerror}.", remedy="Name another file.") from error
     async with open_lattice(cli.settings, cli.settings.patience(_PATIENCE)) as lattice:
         deadline = asyncio.get_running_loop().time() + lattice.timeout
         done = await write_state(lattice.client.connection, lattice.name, state, force=force, deadline=deadline)
     data = {"lattice": name, "written": done.written, "unchanged": done.unchanged, "refused": done.refused}
     cli.terminal.emit(Report(data, names=done.written), success=not done.refused)
-    cli.terminal.note(f"Wrote {len(done.written)} keys; {len(done.unchanged)} were as they should be.")
+    cli.terminal.note(f"Keys written: {len(done.written)}; as they should be: {len(done.unchanged)}.")
     for key in done.refused:
-        cli.terminal.note(f"{key} differs from the backup and stays; --force replaces it.")
+        cli.terminal.note(f"warning: {key} differs from the backup and stays; --force replaces it.")
     return ExitCode.FAILED if done.refused else ExitCode.OK
 
 

@@ -139,7 +139,7 @@ def _file(name: str | None) -> dict[str, str]:
             raise RequestInvalid(f"{name} is longer than {_MAX_FILE // 1024} KiB.")
         return parse_file(data.decode(), "standard input" if name == "-" else name)
     except FileNotFoundError:
-        raise NotFound(f"There is no file {name}.") from None
+        raise NotFound(f"There is no file {name}.", remedy="Check the path.") from None
     except OSError as error:
         raise RequestInvalid(f"{name} cannot be read: {os.strerror(error.errno or 0)}.") from None
     except UnicodeDecodeError:

@@ -132,5 +132,6 @@ def _response(result: object, route: Route) -> HttpResponse:
 
 def _failed(error: TrellisError, route: Route, request: HttpRequest, span: ActiveSpan) -> Answer:
     """The answer to a request that failed; the log record, made inside the span, has the trace id that it gives."""
-    _log.warning("%s %s → %s: %s", request.method, request.path_with_query, route.component, error)
+    whose = {"component": route.provider}
+    _log.warning("%s %s → %s: %s", request.method, request.path_with_query, route.component, error, extra=whose)
     return answer_error(error, span.trace_id if span.context.is_valid else None)
