@@ -53,6 +53,7 @@ class Reconciler:
         self._tick = tick
         self._trust_after = -math.inf
         self._leader: Leader | None = None
+        self._lease_moved = asyncio.Event()
 
     @property
     def leading(self) -> bool:
@@ -78,21 +79,22 @@ class Reconciler:
 
     async def _serve(self, stop: asyncio.Event) -> None:
         deadline = asyncio.get_running_loop().time() + _OPEN_TIMEOUT
-        bucket = await open_bucket(self._connection, subjects.trellis_bucket(self._lattice), deadline=deadline)
+        # A renewal that got no answer is not sent again: the next one is as good, and an id would double its size.
+        trellis = subjects.trellis_bucket(self._lattice)
+        bucket = await open_bucket(self._connection, trellis, deadline=deadline, persist=False)
         lease = Lease(bucket, LEASE, self._host_id, self._boot, on_change=self._lease_changed)
-        # Every write of the lease is a message that all can hear: a lease that is given up is taken at once.
-        key = subjects.kv_subject(subjects.trellis_bucket(self._lattice), LEASE)
-        writes = await self._connection.subscribe(key, lambda message: lease.stirred(message.data))
         lease.start()
         server: WadmServer | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 leading = tasks.create_task(self._lead(lease), name="leader")
+                hearing = tasks.create_task(self._overhear(lease), name="lease writes")
                 manifests = await open_bucket(self._connection, BUCKET, deadline=deadline)
                 server = WadmServer(self._connection, self._lattice, manifests)
                 await server.start(deadline=deadline)
                 await stop.wait()
                 leading.cancel()
+                hearing.cancel()
         except ExceptionGroup as group:
             if _expected(group):
                 raise _first(group) from None
@@ -100,8 +102,24 @@ class Reconciler:
         finally:
             if server is not None:
                 await server.aclose()
-            await writes.unsubscribe()
             await lease.aclose()
+
+    async def _overhear(self, lease: Lease) -> None:
+        """Every write of the lease is a message that all can hear: a lease that is given up is taken at once.
+
+        Who holds it learns nothing from its own writes.
+        """
+        key = subjects.kv_subject(subjects.trellis_bucket(self._lattice), LEASE)
+        while True:
+            self._lease_moved.clear()
+            if lease.held:
+                await self._lease_moved.wait()
+                continue
+            writes = await self._connection.subscribe(key, lambda message: lease.stirred(message.data))
+            try:
+                await self._lease_moved.wait()
+            finally:
+                await writes.unsubscribe()
 
     async def _lead(self, lease: Lease) -> None:
         """Stands by or leads until cancelled. What fails is begun again after a while."""
@@ -125,6 +143,7 @@ class Reconciler:
     def _lease_changed(self, held: bool) -> None:
         if held:
             _log.info("Host %s leads the reconciliation of lattice %s", self._host_id, self._lattice)
+        self._lease_moved.set()
         if self._leader is not None:
             self._leader.lease_changed()
 

@@ -33,7 +33,7 @@ class LeaseRecord:
 
     def encode(self) -> bytes:
         wire = {"holder": self.holder, "boot": self.boot, "ttl": self.ttl}
-        return json.dumps(wire | {"n": self.renewal} if self.renewal else wire).encode()
+        return json.dumps(wire | {"n": self.renewal} if self.renewal else wire, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, value: bytes) -> LeaseRecord | None:
