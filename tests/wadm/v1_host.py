@@ -186,6 +186,9 @@ class V1Host:
     async def _scale_in_background(self, request: Any) -> None:
         id, count, image = request["component_id"], request["count"], _without_scheme(request["component_ref"])
         self.history.append((id, image, count))
+        if count == 0:  # v1 fetches the image for this too, each order in its own task: what comes next overtakes it
+            for _ in range(20):
+                await _read(self._state, f"COMPONENT_{id}")
         running = self.components.get(id)
         said = {
             "component_id": id,

@@ -112,7 +112,8 @@ def _update(
         if turns > 0 and (host.ours or endings > 0):
             turns -= not failed
             endings -= 1
-            changes.starts += _exchange(scaler, host, current, command, needs)
+            changes.starts.append(_exchange(scaler, host, current, command, needs))
+            changes.remembered.append(command)
         elif current.max_instances != command.count:
             _fit(scaler, host, current, current.image, parts[id], needs, changes)
         changes.growing = changes.growing or current.max_instances < command.count
@@ -125,17 +126,16 @@ def _update(
 
 def _exchange(
     scaler: WorkloadScaler, host: Host, current: RunningComponent, command: ScaleComponent, needs: frozenset[str]
-) -> list[Step]:
-    """A host of ours starts the new image beside the old one; one of v1 has to end the old one before."""
+) -> Step:
+    """A host of ours starts the new image beside the old one; one of v1 has to end the old one before.
+
+    v1 acknowledges first and works later, each order in a task of its own: a start right after a stop may overtake it,
+    take the old one for its own, and be ended with it. So the start is left to the pass that sees the old one gone.
+    """
     reason = f"it runs {current.image} there" if current.image != command.image else _SETTINGS
     if host.ours:
-        return [Step(Stage.START, command, reason, scaler.app, scaler.id, needs)]
-    stop = _stop(host.id, current)
-    again = needs | {command_key(stop)}
-    return [
-        Step(Stage.CLEAR, stop, reason, scaler.app, scaler.id, needs),
-        Step(Stage.START, command, reason, scaler.app, scaler.id, again),
-    ]
+        return Step(Stage.START, command, reason, scaler.app, scaler.id, needs)
+    return Step(Stage.CLEAR, _stop(host.id, current), reason, scaler.app, scaler.id, needs)
 
 
 def _fit(
