@@ -76,7 +76,7 @@ class StoredApplication:
         version = manifest.version or ""
         if version in self.manifests and not replacing:
             raise Conflict(
-                f"Manifest version {version} already exists",
+                f"Manifest version {version} already exists.",
                 remedy="Change metadata.annotations.version, or leave it out to get a new one each time.",
                 name=self.name,
             )

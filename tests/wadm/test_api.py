@@ -80,7 +80,7 @@ async def test_a_version_is_put_once(client: WadmClient) -> None:
     with pytest.raises(Conflict) as refused:
         await client.put(app(), deadline=soon())
 
-    assert refused.value.message == "Manifest version v1 already exists"
+    assert refused.value.message == "Manifest version v1 already exists."
 
 
 async def test_a_bad_manifest_is_refused_with_all_findings(client: WadmClient) -> None:
