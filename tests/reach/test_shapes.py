@@ -47,12 +47,20 @@ async def leader_of(connection: Connection, bucket: str) -> str:
     return str(info["cluster"]["leader"])
 
 
+async def three_copies(connection: Connection, name: str) -> None:
+    """Opens a bucket until all three servers keep it: the first time, some may not have joined yet."""
+    async with asyncio.timeout(40):
+        while True:
+            await open_bucket(connection, name, deadline=soon(40))
+            if replicas(await JetStream(connection).call(f"STREAM.INFO.KV_{name}", deadline=soon())) == 3:
+                return
+            await asyncio.sleep(0.05)
+
+
 async def test_state_survives_losing_the_server_that_leads_it(tmp_path: Path) -> None:
     nodes = cluster_of(tmp_path, documented("cluster"))
     async with running(*nodes), connected(*nodes) as connection:
-        bucket = await open_bucket(connection, "STATE", deadline=soon(40))
-        stream = await JetStream(connection).call("STREAM.INFO.KV_STATE", deadline=soon())
-        assert replicas(stream) == 3
+        await three_copies(connection, "STATE")
         leader = await leader_of(connection, "STATE")
         others = [node for node in nodes if node.name != leader]
         seen: dict[str, bytes | None] = {}
