@@ -20,8 +20,8 @@ from trellis_lattice.bus.embedded import EmbeddedNats, NatsServerSettings
 __all__ = ["measure"]
 
 HOSTS, COMPONENTS = 3, 100
-SECONDS = 65.0
-"""More than two intervals of the heartbeat that carries the whole inventory."""
+SETTLING, SECONDS = 5.0, 60.0
+"""After the deployment has been told; then two intervals of the heartbeat that carries the whole inventory."""
 BYTES_PER_SECOND = 2048.0
 
 
@@ -39,6 +39,7 @@ async def measure() -> list[Result]:
         manifest = _manifest(folder)
         await trellis("app", "deploy", str(manifest), "--timeout", "120s", "--nats-url", nats.url, environment={})
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{monitor}", timeout=10.0) as client:
+            await asyncio.sleep(SETTLING)
             before, started = await _bytes(client), time.perf_counter()
             await asyncio.sleep(SECONDS)
             after, seconds = await _bytes(client), time.perf_counter() - started

@@ -61,7 +61,8 @@ async def observe(client: LatticeClient, *, deadline: float, listen: float = 0.0
     heard = asyncio.Event()
 
     def receive(message: Message) -> None:
-        beat = Beat.decode(message.data)
+        address = subjects.parse_beat(message.subject)
+        beat = Beat.decode(message.data, address[1]) if address is not None else None
         if beat is not None:
             beats[beat.host] = beat
             heard.set()

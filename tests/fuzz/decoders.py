@@ -211,7 +211,7 @@ DECODERS: tuple[Decoder, ...] = (
     *(decoder for operation in OPERATIONS.values() for decoder in _control(operation)),
     *(Decoder(*entry) for entry in V1_DECODERS),
     Decoder("event", events.parse, (_event("host_heartbeat", _INVENTORY), _event("linkdef_set", _LINK))),
-    Decoder("beat", Beat.decode, (Beat("N" * 56, 1, 2, 3, 0.5).encode(),)),
+    Decoder("beat", partial(Beat.decode, host="N"), (Beat("N" * 56, 1, 2, 3, 0.5).encode(),)),
     Decoder("lease", LeaseRecord.decode, (LeaseRecord("N", 1, 1.5).encode(),)),
     Decoder(
         "ledger",

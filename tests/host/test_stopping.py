@@ -263,7 +263,7 @@ async def test_a_host_that_leaves_says_so_at_once_and_bids_for_nothing(
     monkeypatch.setattr("trellis_host.host.SERVICE_TIMEOUT", 0.1)
     beats: list[Beat | None] = []
     await operator.connection.subscribe(
-        subjects.beats(lattice), lambda message: beats.append(Beat.decode(message.data))
+        subjects.beats(lattice), lambda message: beats.append(Beat.decode(message.data, "the host"))
     )
     async with running_host(nats_server, lattice, tmp_path, services=[Service(ends=False)]) as one:
         one.request_stop()

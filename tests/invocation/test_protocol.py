@@ -132,7 +132,7 @@ def check_beat(block: Block) -> None:
         memory=float(block.get("mem", "0")),
     )
     assert beat.encode() == block["payload"].encode()
-    assert Beat.decode(block["payload"].encode()) == beat
+    assert Beat.decode(block["payload"].encode(), block["host"]) == beat
 
 
 def check_routes(block: Block) -> None:

@@ -80,10 +80,13 @@ class Mesh:
         reports: list[StatusReport] = []
 
         async def is_so() -> bool:
-            reports.append(await self.client.status(name, deadline=soon()))
+            try:
+                reports.append(await self.client.status(name, deadline=soon()))
+            except Unavailable:
+                return False  # its scheduler has not started yet
             return reports[-1].type is wanted and text in reports[-1].message
 
-        await until(is_so, lambda: str(reports[-1]))
+        await until(is_so, lambda: str(reports[-1:]))
         return reports[-1]
 
     async def post(self, name: str, report: StatusReport) -> None:

@@ -69,7 +69,8 @@ async def _ask(facts: Facts, connection: Connection, quiet: Connection, timeout:
     heard: dict[str, set[tuple[int, int]]] = {}
 
     def hear(message: Message) -> None:
-        beat = Beat.decode(message.data)
+        address = subjects.parse_beat(message.subject)
+        beat = Beat.decode(message.data, address[1]) if address is not None else None
         if beat is not None and len(heard) < 10_000:
             heard.setdefault(beat.host, set()).add((beat.boot, beat.sequence))
 

@@ -259,8 +259,8 @@ class MembershipWatcher:
         except TrellisError as error:
             _log.debug("Host %s cannot be asked whether it lives: %s", probe.host, error)
         else:
-            beat = Beat.decode(answer.data)
-            if beat is not None and beat.host == probe.host:
+            beat = Beat.decode(answer.data, probe.host)
+            if beat is not None:
                 self._report(self.membership.hear(beat, loop.time()))
 
     def _hear(self, beat: Beat, now: float) -> None:
@@ -327,8 +327,9 @@ class _Ear:
             await self._subscription.unsubscribe()
 
     def _receive(self, message: Message) -> None:
-        beat = Beat.decode(message.data)
-        if beat is None or self._host(message.subject) != beat.host:
+        host = self._host(message.subject)
+        beat = Beat.decode(message.data, host) if host is not None else None
+        if beat is None:
             _log.debug("Not a beat: %s", message.subject)
             return
         now = asyncio.get_running_loop().time()

@@ -41,9 +41,8 @@ class Beat(NamedTuple):
     """Share (0 to 1) of the memory available to the host that is in use; 0: it does not say."""
 
     def encode(self) -> bytes:
-        """JSON of less than 200 bytes for a host id of up to 64 characters."""
+        """JSON of less than 200 bytes. The subject that it is sent to names the host."""
         wire: dict[str, object] = {
-            "host": self.host,
             "boot": self.boot,
             "seq": self.sequence,
             "rev": self.revision,
@@ -57,8 +56,8 @@ class Beat(NamedTuple):
         return json.dumps(wire, separators=(",", ":")).encode()
 
     @classmethod
-    def decode(cls, payload: bytes) -> Beat | None:
-        """None for anything that is not a beat."""
+    def decode(cls, payload: bytes, host: str) -> Beat | None:
+        """What `host` said; None for anything that is not a beat."""
         try:
             wire = json.loads(payload) if len(payload) <= 2 * MAX_BEAT else None
         except (ValueError, RecursionError):
@@ -66,12 +65,12 @@ class Beat(NamedTuple):
         if not isinstance(wire, dict):
             return None
         get = wire.get
-        host, flags = get("host"), get("flags", _NO_FLAGS)
+        flags = get("flags", _NO_FLAGS)
         load, memory = _share(get("load", 0.0)), _share(get("mem", 0.0))
         boot, sequence, revision = get("boot", -1), get("seq", -1), get("rev", 0)
-        if not isinstance(host, str) or not host or not isinstance(flags, list):
+        if not isinstance(flags, list) or load is None or memory is None:
             return None
-        if load is None or memory is None or not (_is_count(boot) and _is_count(sequence) and _is_count(revision)):
+        if not (_is_count(boot) and _is_count(sequence) and _is_count(revision)):
             return None
         return cls(host, boot, sequence, revision, load, "draining" in flags, "leaving" in flags, memory)
 
