@@ -144,6 +144,28 @@ async def test_a_watch_on_an_empty_bucket_is_synced_at_once(bucket: KeyValueBuck
     await watch.aclose()
 
 
+async def test_who_watches_later_hears_the_same_and_who_leaves_takes_nothing_along(bucket: KeyValueBucket) -> None:
+    early, late = Changes(), Changes()
+    first = await bucket.watch(early, deadline=soon())
+    await bucket.put("b", b"1", deadline=soon())
+    await bucket.put("gone", b"1", deadline=soon())
+    await bucket.delete("gone", deadline=soon())
+    await bucket.put("a", b"2", deadline=soon())
+    assert [await early.next() for _ in range(4)] == [("b", b"1"), ("gone", b"1"), ("gone", None), ("a", b"2")]
+    second = await bucket.watch(late, deadline=soon())
+    await second.synced(deadline=soon())
+    assert late.rest() == [("b", b"1"), ("a", b"2")]
+    await first.aclose()
+    await bucket.put("a", b"3", deadline=soon())
+    assert await late.next() == ("a", b"3")
+    assert early.rest() == []
+    await second.aclose()
+    third = await bucket.watch(early, deadline=soon())
+    await third.synced(deadline=soon())
+    assert early.rest() == [("b", b"1"), ("a", b"3")]
+    await third.aclose()
+
+
 async def test_a_watch_survives_a_handler_that_fails(bucket: KeyValueBucket) -> None:
     if isinstance(bucket, MemoryBucket):
         return
